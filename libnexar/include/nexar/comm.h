@@ -1,0 +1,72 @@
+/** nexar/comm.h - a communicator: an ordered set of ranks, and messages between two of them.
+ *
+ *  Messages from one rank to another with the same tag are received in the order in which they were sent, whatever
+ *  transport carried them; matching follows MPI's rules. */
+#ifndef NEXAR_COMM_H
+#define NEXAR_COMM_H
+
+#include "nexar/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct nexar_conn nexar_conn;
+
+/** Options of one call.  NULL stands for all defaults. */
+typedef struct nexar_call_opts {
+    uint32_t size;
+    uint32_t reserved;
+    int64_t timeout_ns; /**< 0: the communicator's default; NEXAR_FOREVER: no deadline */
+} nexar_call_opts;
+
+/** @returns this process's rank, 0 for NULL.  @threads any */
+NEXAR_API uint32_t nexar_comm_rank(const nexar_comm *comm);
+
+/** @returns the number of ranks, 0 for NULL.  @threads any */
+NEXAR_API uint32_t nexar_comm_size(const nexar_comm *comm);
+
+/** @returns the id, the same on all ranks of the communicator and different from all others of the job.  @threads any */
+NEXAR_API uint64_t nexar_comm_id(const nexar_comm *comm);
+
+/** Leaves in good order: waits (bounded by the configuration's linger) until what was sent has been taken by its
+ *  receivers, then closes the connections.  Ops that are not done end with NEXAR_ECLOSED.
+ *  @returns nothing; NULL is legal.  @threads any, but not while another thread uses the communicator */
+NEXAR_API void nexar_comm_close(nexar_comm *comm);
+
+/** The connection to a rank, for the calls of nexar/conn.h.  Borrowed: valid until the communicator is closed.
+ *  @returns NEXAR_OK, NEXAR_EINVAL (no such rank, or oneself), NEXAR_EPEER, NEXAR_ECLOSED.  @threads any */
+NEXAR_API nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_conn **conn);
+
+/** Sends `nbytes` to rank `dest`.  The message may be taken from `buf` before or after the receiver asks for it; `buf` is
+ *  free again when the call returns, or the op is done.  Sending to oneself works at any size.
+ *  @param tag   below NEXAR_ANY
+ *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ETIMEDOUT, NEXAR_EPEER, NEXAR_ECLOSED, NEXAR_ENOMEM, NEXAR_ECANCELLED
+ *  @threads any; the order of messages is that of the calls */
+NEXAR_API nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
+                                  const nexar_call_opts *opts, nexar_op **op_out);
+
+/** Receives one message of at most `nbytes` from rank `src` (or NEXAR_ANY) with `tag` (or NEXAR_ANY).
+ *  @param info  NULL if not wanted; filled when the call returns.  With op_out use nexar_op_recv_info instead
+ *  @returns as nexar_send, and NEXAR_EMSGSIZE if the message is larger: it then stays receivable and nothing is written
+ *  @threads any */
+NEXAR_API nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
+                                  nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out);
+
+/** Sends and receives at the same time, so that a ring of ranks that all call it cannot deadlock.
+ *  @returns as nexar_send and nexar_recv; the first error.  @threads any */
+NEXAR_API nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_nbytes, uint32_t dest,
+                                      uint32_t sendtag, void *recvbuf, size_t recv_nbytes, uint32_t src,
+                                      uint32_t recvtag, nexar_recv_info *info, const nexar_call_opts *opts);
+
+/** Waits until a message from `src` with `tag` (either may be NEXAR_ANY) could be received, without receiving it.
+ *  A timeout of 0 in `opts` is the communicator's default; to look without waiting, give a timeout of 1 ns.
+ *  @returns as nexar_recv.  @threads any */
+NEXAR_API nexar_status nexar_probe(nexar_comm *comm, uint32_t src, uint32_t tag, nexar_recv_info *info,
+                                   const nexar_call_opts *opts);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
