@@ -1,13 +1,13 @@
 /** nexar/base.h - what every other header needs: linkage, versions, status codes, data types, reduction operators.
  *
  *  Conventions of all nexar headers:
- *  - 0 (NEXAR_OK) is success, every failure is negative.  If a call that could have started something fails, nothing was
- *    started and nothing will be called.
+ *  - 0 (NEXAR_OK) is success, every failure is negative.  If a call that could have started something fails, nothing
+ * was started and nothing will be called.
  *  - Out-parameters come last and are set to NULL or zero on failure.
  *  - Structs that the caller fills begin with `uint32_t size`, set to sizeof the struct; zero in any other field means
  *    "the default"; new fields are added at the end.
- *  - Handles are opaque.  Closing NULL is legal; closing a parent before its children is legal: the children then answer
- *    NEXAR_ECLOSED until they are closed themselves.
+ *  - Handles are opaque.  Closing NULL is legal; closing a parent before its children is legal: the children then
+ * answer NEXAR_ECLOSED until they are closed themselves.
  *  - Lengths are bytes (`nbytes`) or elements (`count`), as the name says; times are nanoseconds unless the name says
  *    otherwise. */
 #ifndef NEXAR_BASE_H
@@ -36,24 +36,24 @@ extern "C" {
 #endif
 
 /** name, value, what it means in words */
-#define NEXAR_STATUS_MAP(XX)                                                                                           \
-    XX(OK, 0, "success")                                                                                               \
-    XX(EINVAL, -1, "invalid argument")                                                                                 \
-    XX(ENOMEM, -2, "out of memory, or a configured limit was reached")                                                 \
-    XX(EAGAIN, -3, "not finished yet")                                                                                 \
-    XX(EINTR, -4, "interrupted by a signal")                                                                           \
-    XX(ETIMEDOUT, -5, "the deadline passed")                                                                           \
-    XX(ECANCELLED, -6, "cancelled")                                                                                    \
-    XX(ECLOSED, -7, "closed")                                                                                          \
-    XX(EPEER, -8, "a peer was lost")                                                                                   \
-    XX(EMISMATCH, -9, "ranks called different things")                                                                 \
-    XX(EMSGSIZE, -10, "the message is larger than the buffer")                                                         \
-    XX(EAUTH, -11, "authentication failed")                                                                            \
-    XX(EPROTO, -12, "the peer broke the protocol")                                                                     \
-    XX(ECONFIG, -13, "the configuration or the environment is wrong")                                                  \
-    XX(ENOTSUP, -14, "not supported")                                                                                  \
-    XX(EDEADLK, -15, "a blocking call on a thread that must not block")                                                \
-    XX(EFORK, -16, "used in a child after fork")                                                                       \
+#define NEXAR_STATUS_MAP(XX)                                            \
+    XX(OK, 0, "success")                                                \
+    XX(EINVAL, -1, "invalid argument")                                  \
+    XX(ENOMEM, -2, "out of memory, or a configured limit was reached")  \
+    XX(EAGAIN, -3, "not finished yet")                                  \
+    XX(EINTR, -4, "interrupted by a signal")                            \
+    XX(ETIMEDOUT, -5, "the deadline passed")                            \
+    XX(ECANCELLED, -6, "cancelled")                                     \
+    XX(ECLOSED, -7, "closed")                                           \
+    XX(EPEER, -8, "a peer was lost")                                    \
+    XX(EMISMATCH, -9, "ranks called different things")                  \
+    XX(EMSGSIZE, -10, "the message is larger than the buffer")          \
+    XX(EAUTH, -11, "authentication failed")                             \
+    XX(EPROTO, -12, "the peer broke the protocol")                      \
+    XX(ECONFIG, -13, "the configuration or the environment is wrong")   \
+    XX(ENOTSUP, -14, "not supported")                                   \
+    XX(EDEADLK, -15, "a blocking call on a thread that must not block") \
+    XX(EFORK, -16, "used in a child after fork")                        \
     XX(ESYSTEM, -17, "the operating system refused")
 
 typedef enum nexar_status {
@@ -100,7 +100,7 @@ typedef struct nexar_iov {
 typedef struct nexar_error {
     uint32_t size;
     nexar_status status;
-    uint32_t peer;       /**< the rank to blame, or NEXAR_NO_RANK */
+    uint32_t peer; /**< the rank to blame, or NEXAR_NO_RANK */
     uint32_t reserved;
     uint64_t comm;       /**< communicator id, 0 if none */
     uint64_t sequence;   /**< number of the operation on that communicator, 0 if none */

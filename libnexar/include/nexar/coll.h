@@ -18,9 +18,8 @@ extern "C" {
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ENOTSUP (this dtype with this op), NEXAR_ETIMEDOUT, NEXAR_EPEER,
  *           NEXAR_EMISMATCH, NEXAR_ECLOSED, NEXAR_ENOMEM, NEXAR_ECANCELLED
  *  @threads any; calls on one communicator in the same order on all ranks */
-NEXAR_API nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, size_t count,
-                                        nexar_dtype dtype, nexar_reduce_op op, const nexar_call_opts *opts,
-                                        nexar_op **op_out);
+NEXAR_API nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, size_t count, nexar_dtype dtype,
+                                        nexar_reduce_op op, const nexar_call_opts *opts, nexar_op **op_out);
 
 /** Copies `count` elements of rank `root`'s `buf` into every other rank's `buf`.
  *  @returns as nexar_all_reduce.  A mismatch may show on the root only with its next call

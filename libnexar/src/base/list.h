@@ -12,7 +12,7 @@ struct nx_list {
 #define nx_container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Walks a list whose items may be removed on the way. */
-#define nx_list_for_each_safe(pos, tmp, head)                                                                          \
+#define nx_list_for_each_safe(pos, tmp, head) \
     for (struct nx_list *pos = (head)->next, *tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
 
 static inline void nx_list_init(struct nx_list *l)

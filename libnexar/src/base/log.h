@@ -24,10 +24,10 @@ void nx_log_set_prefix(const char *prefix);
 /* Level from its name; false if there is no such level. */
 bool nx_log_level_parse(const char *name, nexar_log_level *level);
 
-#define nx_log(level, ...)                                                                                             \
-    do {                                                                                                               \
-        if (nx_log_on(level))                                                                                          \
-            nx_log_line(level, __VA_ARGS__);                                                                           \
+#define nx_log(level, ...)                   \
+    do {                                     \
+        if (nx_log_on(level))                \
+            nx_log_line(level, __VA_ARGS__); \
     } while (0)
 #define nx_warn(...) nx_log(NEXAR_LOG_WARN, __VA_ARGS__)
 #define nx_info(...) nx_log(NEXAR_LOG_INFO, __VA_ARGS__)

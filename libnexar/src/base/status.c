@@ -1,7 +1,7 @@
 /* base/status.c - names of statuses, data types and operators; the last error of each thread.
  *
- * Owner: the error record is thread-local, the tables are constant.  It does not log and does not decide: whoever notices a
- * failure words it, everybody above passes the status on. */
+ * Owner: the error record is thread-local, the tables are constant.  It does not log and does not decide: whoever
+ * notices a failure words it, everybody above passes the status on. */
 #include "base/status.h"
 
 #include <stdarg.h>
@@ -95,8 +95,8 @@ nexar_status nexar_last_error_info(nexar_error *out)
 const char *nexar_status_name(nexar_status status)
 {
     switch (status) {
-#define XX(name, value, text)                                                                                          \
-    case NEXAR_##name:                                                                                                 \
+#define XX(name, value, text) \
+    case NEXAR_##name:        \
         return #name;
         NEXAR_STATUS_MAP(XX)
 #undef XX
@@ -107,8 +107,8 @@ const char *nexar_status_name(nexar_status status)
 const char *nexar_status_text(nexar_status status)
 {
     switch (status) {
-#define XX(name, value, text)                                                                                          \
-    case NEXAR_##name:                                                                                                 \
+#define XX(name, value, text) \
+    case NEXAR_##name:        \
         return text;
         NEXAR_STATUS_MAP(XX)
 #undef XX
@@ -120,10 +120,10 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [NEXAR_FLOAT32] = {"float32", 4}, [NEXAR_FLOAT64] = {"float64", 8}, [NEXAR_FLOAT16] = {"float16", 2},
-    [NEXAR_BFLOAT16] = {"bfloat16", 2}, [NEXAR_INT8] = {"int8", 1},     [NEXAR_INT32] = {"int32", 4},
-    [NEXAR_INT64] = {"int64", 8},     [NEXAR_UINT8] = {"uint8", 1},     [NEXAR_UINT32] = {"uint32", 4},
-    [NEXAR_UINT64] = {"uint64", 8},   [NEXAR_INT16] = {"int16", 2},     [NEXAR_UINT16] = {"uint16", 2},
+    [NEXAR_FLOAT32] = {"float32", 4},   [NEXAR_FLOAT64] = {"float64", 8}, [NEXAR_FLOAT16] = {"float16", 2},
+    [NEXAR_BFLOAT16] = {"bfloat16", 2}, [NEXAR_INT8] = {"int8", 1},       [NEXAR_INT32] = {"int32", 4},
+    [NEXAR_INT64] = {"int64", 8},       [NEXAR_UINT8] = {"uint8", 1},     [NEXAR_UINT32] = {"uint32", 4},
+    [NEXAR_UINT64] = {"uint64", 8},     [NEXAR_INT16] = {"int16", 2},     [NEXAR_UINT16] = {"uint16", 2},
     [NEXAR_BOOL] = {"bool", 1},
 };
 
