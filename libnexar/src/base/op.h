@@ -1,0 +1,63 @@
+/* base/op.h - the life of a nexar_op: one object for everything that can be waited for.
+ *
+ * An owner (a collective, a send, a receive) embeds struct nexar_op, starts, and calls nx_op_finish exactly once, when nobody can
+ * touch the caller's memory any more.  Cancelling only asks. */
+#ifndef NX_BASE_OP_H
+#define NX_BASE_OP_H
+
+#include "base/completion.h"
+#include "base/engine.h"
+#include "nexar/op.h"
+
+struct nx_op_class {
+    const char *name;
+    /* Ends the op early with `why` (NEXAR_ECANCELLED, NEXAR_ETIMEDOUT, ...): nx_op_finish follows, now or later.  Does nothing for
+     * an op that is finishing.  Any thread, no lock held. */
+    void (*cancel)(struct nexar_op *op, nexar_status why);
+    /* What it waits for, in words. */
+    void (*describe)(struct nexar_op *op, char *text, size_t cap);
+    /* Nobody refers to it any more. */
+    void (*release)(struct nexar_op *op);
+};
+
+struct nexar_op {
+    /* const after init */
+    const struct nx_op_class *class;
+    struct nx_completions *completions; /* borrowed; outlives all ops */
+    nx_time begun, deadline;
+    bool receives;
+    /* atomic */
+    _Atomic uint32_t refs; /* one of the user, one of the owner until it finishes, one of the timer while it is set */
+    _Atomic bool done;
+    /* lock */
+    struct nx_mutex lock;
+    struct nx_list waiters;
+    bool notify;
+    uint64_t cookie;
+    /* written before `done`, const after it */
+    nexar_status status;
+    nexar_error *error; /* owned; NULL for success, or when there was no memory for it */
+    nexar_recv_info info;
+    /* engine */
+    struct nx_timer timer;
+};
+
+/* Two references: the user's and the owner's. */
+void nx_op_init(struct nexar_op *op, const struct nx_op_class *class, struct nx_completions *completions, nx_time now,
+                nx_time deadline);
+void nx_op_hold(struct nexar_op *op);
+void nx_op_drop(struct nexar_op *op);
+
+/* The owner's last word.  `error` may be NULL (success, or a status that speaks for itself) and is copied. */
+void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *error);
+
+static inline bool nx_op_done(struct nexar_op *op)
+{
+    return atomic_load_explicit(&op->done, memory_order_acquire);
+}
+
+/* The end of every public call that can wait.  With op_out: arms the deadline and hands the op over.  Without: blocks, makes the
+ * op's error this thread's last error, and gives the op back.  `info` may be NULL. */
+nexar_status nx_op_return(struct nexar_op *op, nexar_op **op_out, nexar_recv_info *info);
+
+#endif
