@@ -153,10 +153,10 @@ void nx_task_init(struct nx_task *task, void (*run)(struct nx_task *))
     atomic_init(&task->queued, false);
 }
 
-void nx_engine_post(struct nx_task *task)
+bool nx_engine_post(struct nx_task *task)
 {
     if (atomic_exchange(&task->queued, true))
-        return;
+        return false;
     nx_lock(&engine.lock);
     task->next = NULL;
     if (engine.inbox == NULL)
@@ -167,6 +167,7 @@ void nx_engine_post(struct nx_task *task)
     atomic_fetch_add(&engine.work, 1);
     if (!inside)
         engine_wake();
+    return true;
 }
 
 static void run_tasks(void)

@@ -23,7 +23,7 @@ struct nx_event {
     void (*ready)(struct epoll_event *event);
 };
 
-/* Work to run on the engine soon.  Posting one that is already queued does nothing. */
+/* Work to run on the engine soon. */
 struct nx_task {
     struct nx_task *next;
     void (*run)(struct nx_task *task);
@@ -63,7 +63,8 @@ nexar_status nx_engine_alive(void);
 
 /* Any thread. */
 void nx_task_init(struct nx_task *task, void (*run)(struct nx_task *));
-void nx_engine_post(struct nx_task *task);
+/* False, and nothing happens, if it is queued already. */
+bool nx_engine_post(struct nx_task *task);
 
 /* Something was handed to QUIC by a thread that will not block: see that it leaves.  `now`: take a turn at once if nobody else
  * does, else leave it to the caretaker. */
