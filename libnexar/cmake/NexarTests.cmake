@@ -1,0 +1,101 @@
+# ctest: C tests, fuzz targets, the rules of the house, and what users do with an installed libnexar.
+#
+# Labels: unit vectors sched simnet net fuzz rules install.  A test that exits with 77 is skipped, and says why.
+
+find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
+find_path(CMOCKA_INCLUDE_DIR cmocka.h)
+find_library(CMOCKA_LIBRARY cmocka)
+mark_as_advanced(CMOCKA_INCLUDE_DIR CMOCKA_LIBRARY)
+if(NOT CMOCKA_INCLUDE_DIR OR NOT CMOCKA_LIBRARY)
+    message(FATAL_ERROR "The tests need cmocka.\n  Debian, Ubuntu:  apt-get install libcmocka-dev\n"
+        "  Fedora, RHEL:    dnf install libcmocka-devel\n(-DNEXAR_BUILD_TESTS=OFF builds the library alone.)")
+endif()
+
+set(tests "${PROJECT_SOURCE_DIR}/tests")
+set(tools "${PROJECT_SOURCE_DIR}/libnexar/tools")
+
+# ------------------------------------------------------------------------------------------------------------- C tests
+# Everything directly in tests/c is shared by the tests; each tests/c/<folder>/test_<name>.c is a program.
+file(GLOB kit_sources CONFIGURE_DEPENDS "${tests}/c/*.c")
+add_library(nexar_test_kit STATIC ${kit_sources})
+target_link_libraries(nexar_test_kit PUBLIC nexar_testing "${CMOCKA_LIBRARY}")
+target_include_directories(nexar_test_kit PUBLIC "${tests}/c" SYSTEM PUBLIC "${CMOCKA_INCLUDE_DIR}")
+target_compile_definitions(nexar_test_kit PUBLIC NEXAR_VECTORS_DIR="${tests}/vectors")
+set_target_properties(nexar_test_kit PROPERTIES LINKER_LANGUAGE C)
+
+set(label_of_net_folders quic net comm node)
+set(timeout 120)
+if("thread" IN_LIST nexar_sanitizers)
+    set(timeout 600)
+endif()
+
+set(test_environment
+    "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1"
+    "UBSAN_OPTIONS=print_stacktrace=1"
+    "TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=0:suppressions=${tests}/c/tsan.supp")
+
+file(GLOB test_sources CONFIGURE_DEPENDS "${tests}/c/*/test_*.c")
+foreach(source IN LISTS test_sources)
+    cmake_path(GET source STEM name)
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(GET folder FILENAME folder)
+    if(TARGET ${name}) # the same name in another folder
+        string(REPLACE "test_" "test_${folder}_" name "${name}")
+    endif()
+    if(name MATCHES "vectors")
+        set(label vectors)
+    elseif(name MATCHES "^test_(sched|simnet)")
+        set(label ${CMAKE_MATCH_1})
+    elseif(folder IN_LIST label_of_net_folders)
+        set(label net)
+    else()
+        set(label unit)
+    endif()
+    add_executable(${name} "${source}")
+    target_link_libraries(${name} PRIVATE nexar_test_kit)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+        ENVIRONMENT "${test_environment}")
+endforeach()
+
+# ---------------------------------------------------------------------------------------------------------------- fuzz
+# tests/fuzz/fuzz_<name>.c with its corpus in tests/fuzz/corpus/<name>/.  Without libFuzzer, replay.c stands in for it.
+file(GLOB fuzz_sources CONFIGURE_DEPENDS "${tests}/fuzz/fuzz_*.c")
+foreach(source IN LISTS fuzz_sources)
+    cmake_path(GET source STEM name)
+    string(REPLACE "fuzz_" "" corpus "${name}")
+    add_executable(${name} "${source}")
+    target_link_libraries(${name} PRIVATE nexar_test_kit)
+    if(NEXAR_FUZZ)
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+        add_test(NAME ${name} COMMAND ${name} -runs=50000 -max_total_time=60 -print_final_stats=1
+            "${PROJECT_BINARY_DIR}/fuzz/${corpus}" "${tests}/fuzz/corpus/${corpus}")
+        file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz/${corpus}") # where new inputs go
+    else()
+        target_sources(${name} PRIVATE "${tests}/fuzz/replay.c")
+        add_test(NAME ${name} COMMAND ${name} "${tests}/fuzz/corpus/${corpus}")
+    endif()
+    set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300 ENVIRONMENT "${test_environment}")
+endforeach()
+
+# --------------------------------------------------------------------------------------------------------------- rules
+function(nexar_rule name)
+    add_test(NAME ${name} COMMAND Python3::Interpreter "${tools}/check_${name}.py" ${ARGN})
+    set_tests_properties(${name} PROPERTIES LABELS rules TIMEOUT 300 SKIP_RETURN_CODE 77)
+endfunction()
+nexar_rule(layers)
+nexar_rule(size)
+nexar_rule(text)
+nexar_rule(format)
+nexar_rule(headers --cc "${CMAKE_C_COMPILER}")
+
+# Sanitized libraries export and need more by nature, and no user installs one.
+if(NOT NEXAR_SANITIZE)
+    nexar_rule(exports --library "$<TARGET_FILE:nexar>" --msquic ${nexar_msquic_source})
+    add_test(NAME install COMMAND Python3::Interpreter "${tests}/install/check_install.py"
+        --build "${PROJECT_BINARY_DIR}" --cmake "${CMAKE_COMMAND}" --cc "${CMAKE_C_COMPILER}")
+    add_test(NAME subdirectory COMMAND Python3::Interpreter "${tests}/install/check_subdirectory.py"
+        --cmake "${CMAKE_COMMAND}" --cc "${CMAKE_C_COMPILER}" --generator "${CMAKE_GENERATOR}"
+        --msquic ${nexar_msquic_source} --cache "${NEXAR_MSQUIC_CACHE}")
+    set_tests_properties(install subdirectory PROPERTIES LABELS install TIMEOUT 600 SKIP_RETURN_CODE 77)
+endif()
