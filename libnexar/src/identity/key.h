@@ -1,0 +1,21 @@
+/* identity/key.h - a P-256 key pair of this process.  The private half never leaves it but inside the credential that is
+ * handed to the TLS library (identity/bundle.h). */
+#ifndef NX_IDENTITY_KEY_H
+#define NX_IDENTITY_KEY_H
+
+#include "nexar/base.h"
+
+#include "identity/name.h"
+
+struct nx_key;
+
+/* *out is NULL on failure: NEXAR_ENOMEM, NEXAR_ESYSTEM. */
+nexar_status nx_key_make(struct nx_key **out);
+
+/* Wipes it.  NULL is legal. */
+void nx_key_free(struct nx_key *key);
+
+/* The node id that belongs to it, NX_NODE_ID_SIZE bytes. */
+const uint8_t *nx_key_node_id(const struct nx_key *key);
+
+#endif
