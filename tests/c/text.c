@@ -28,8 +28,10 @@ void text_add(struct text *t, const void *bytes, size_t n)
 
 void text_add_hex(struct text *t, const uint8_t *bytes, size_t n)
 {
+    static const char digits[] = "0123456789abcdef";
+
     for (size_t i = 0; i < n; i++)
-        text_print(t, "%02x", bytes[i]);
+        text_add(t, (const char[]){digits[bytes[i] >> 4], digits[bytes[i] & 15]}, 2);
 }
 
 void text_print(struct text *t, const char *format, ...)

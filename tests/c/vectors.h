@@ -1,6 +1,7 @@
 /* vectors.h - reader of the files under tests/vectors/, which the C and the Python tests share.
  *
- * A case is a line `case NAME` and lines `key = value` until the next one.  Keys may repeat.  `#` begins a comment line. */
+ * A case is a line `case NAME` and lines `key = value` until the next one.  Keys may repeat.  `#` begins a comment
+ * line. */
 #ifndef NX_TEST_VECTORS_H
 #define NX_TEST_VECTORS_H
 

@@ -1,7 +1,7 @@
 /* wire_text.c - messages and streams as lines of text.
  *
- * It knows the fields of messages from the codec's own table; that the table is right is shown by the vectors, whose names
- * and bytes come from elsewhere. */
+ * It knows the fields of messages from the codec's own table; that the table is right is shown by the vectors, whose
+ * names and bytes come from elsewhere. */
 #include "wire_text.h"
 
 #include "wire/schema.h"

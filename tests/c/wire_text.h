@@ -20,8 +20,8 @@ void *arena_take(struct arena *a, size_t n);
 /* The message of a case; ends the program if the case does not say all its fields.  Texts point into the case. */
 void message_from_vector(const struct vector *v, struct arena *a, struct nx_message *out);
 
-/* Feeds a parser and writes what it reports: lines "head = ...", "payload = ...", "error = ...", "finish = ...".  Ends the
- * program if the parser consumes anything that it does not report, or copies. */
+/* Feeds a parser and writes what it reports: lines "head = ...", "payload = ...", "error = ...", "finish = ...".  Ends
+ * the program if the parser consumes anything that it does not report, or copies. */
 struct stream_text {
     struct nx_parser parser;
     struct text text;

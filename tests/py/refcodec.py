@@ -354,8 +354,8 @@ Event = Head | bytes | None
 class StreamParser:
     """Takes the bytes of one stream in any pieces.
 
-    `feed` gives events: a `Head`, `bytes` of its payload, and None where the message ends.  After a `WireError` the stream
-    is dead; what was found before it in the same piece is in `events`.
+    `feed` gives events: a `Head`, `bytes` of its payload, and None where the message ends.  After a `WireError` the
+    stream is dead; what was found before it in the same piece is in `events`.
     """
 
     def __init__(self, *, own: bool = True, limit: int = 1 << 32) -> None:

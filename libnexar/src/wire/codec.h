@@ -5,8 +5,8 @@
 #include "nexar/base.h"
 #include "wire/message.h"
 
-/* Reads the archive of one message (without its 8-byte header).  Everything in `out` points into the archive; nothing is
- * allocated, whatever lengths it announces.  It accepts what the reference's reader accepts and nothing else.
+/* Reads the archive of one message (without its 8-byte header).  Everything in `out` points into the archive; nothing
+ * is allocated, whatever lengths it announces.  It accepts what the reference's reader accepts and nothing else.
  * NEXAR_EPROTO with the reason; `out` is then zero. */
 nexar_status nx_message_decode(const uint8_t *archive, size_t n, struct nx_message *out);
 

@@ -1,7 +1,7 @@
 /* wire/decode.c - archive -> struct, by the table of message.c.
  *
- * Owner: nobody, it is pure.  Blocks outside the root must lie in the order of the fields without overlap, as the reference
- * demands: `floor` is where the next one may begin.  It allocates nothing and does not look at padding. */
+ * Owner: nobody, it is pure.  Blocks outside the root must lie in the order of the fields without overlap, as the
+ * reference demands: `floor` is where the next one may begin.  It allocates nothing and does not look at padding. */
 #include "wire/codec.h"
 
 #include "base/bytes.h"

@@ -1,7 +1,7 @@
 /* wire/encode.c - struct -> archive, by the table of message.c.
  *
- * Owner: nobody, it is pure.  Out-of-line data in the order of the fields, padding of zeros, the root at the end: the one
- * layout that the reference's writer makes.  It does not allocate; the caller brings the memory. */
+ * Owner: nobody, it is pure.  Out-of-line data in the order of the fields, padding of zeros, the root at the end: the
+ * one layout that the reference's writer makes.  It does not allocate; the caller brings the memory. */
 #include "wire/codec.h"
 
 #include "base/bytes.h"

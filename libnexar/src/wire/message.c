@@ -1,6 +1,7 @@
 /* wire/message.c - the table of messages, built from NX_MESSAGE_MAP, and what can be asked of it without a codec.
  *
- * Owner: nobody, it is constant.  The type of each field is that of the struct's member, so row and struct cannot differ. */
+ * Owner: nobody, it is constant.  The type of each field is that of the struct's member, so row and struct cannot
+ * differ. */
 #include "wire/message.h"
 
 #include "base/bytes.h"

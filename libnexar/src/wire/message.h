@@ -1,9 +1,10 @@
 /* wire/message.h - every framed message as a struct, and the table from which the codec works.
  *
- * A message is added by one struct and one row of NX_MESSAGE_MAP.  The layout of an archive follows from the struct: fields
- * in the order of the row, each at its own alignment behind the number, in a root of NX_ROOT_SIZE bytes (docs/PROTOCOL.md).
- * Numbers 0-16 are those of the reference 0.1.2, which has no others; ours begin at NX_KIND_OWN.  Another release of the
- * reference numbers the same structs differently: it would be another table beside this one, with its own root size. */
+ * A message is added by one struct and one row of NX_MESSAGE_MAP.  The layout of an archive follows from the struct:
+ * fields in the order of the row, each at its own alignment behind the number, in a root of NX_ROOT_SIZE bytes
+ * (docs/PROTOCOL.md).  Numbers 0-16 are those of the reference 0.1.2, which has no others; ours begin at NX_KIND_OWN.
+ * Another release of the reference numbers the same structs differently: it would be another table beside this one,
+ * with its own root size. */
 #ifndef NX_WIRE_MESSAGE_H
 #define NX_WIRE_MESSAGE_H
 
@@ -131,7 +132,7 @@ struct nx_msg_relay {
     struct nx_bytes payload;
 };
 
-/* Joining: worker -> seed Hello, Proof, Listen, Ready; seed -> worker Challenge, Welcome, Roster, Go; Abort both ways. */
+/* Worker to seed: hello, proof, listen, ready; seed to worker: challenge, welcome, roster, go; both: abort. */
 struct nx_msg_join_hello {
     uint16_t version;
     uint32_t rank_plus_one; /* 0: any */

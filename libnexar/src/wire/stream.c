@@ -1,7 +1,8 @@
 /* wire/stream.c - heads of messages and the incremental parser of streams.
  *
- * Owner: whoever owns the parser; no state of its own.  It allocates nothing and copies nothing but the bytes of a head that
- * came in pieces, so an announced length costs no memory.  What is inside a framed message is codec.h's business. */
+ * Owner: whoever owns the parser; no state of its own.  It allocates nothing and copies nothing but the bytes of a head
+ * that came in pieces, so an announced length costs no memory.  What is inside a framed message is left to
+ * codec.h. */
 #include "wire/stream.h"
 
 #include "base/status.h"

@@ -1,7 +1,7 @@
 /* wire/stream.h - what is on a stream: heads of messages, and the parser that finds them in pieces of bytes.
  *
- * A stream begins with a tag.  Tags 1-4 and NX_TAG_MESSAGE carry one message, and what follows it is ignored; NX_TAG_MANY
- * says that messages follow back to back, each with its own tag, until the stream ends. */
+ * A stream begins with a tag.  Tags 1-4 and NX_TAG_MESSAGE carry one message, and what follows it is ignored;
+ * NX_TAG_MANY says that messages follow back to back, each with its own tag, until the stream ends. */
 #ifndef NX_WIRE_STREAM_H
 #define NX_WIRE_STREAM_H
 
@@ -45,8 +45,8 @@ struct nx_frame_header {
 
 void nx_frame_header_encode(const struct nx_frame_header *header, uint8_t out[NX_FRAME_HEADER]);
 
-/* `room` is how long the message may be, header included: head.len, or where there is no head the limit.  NEXAR_EPROTO if
- * the header is wrong or announces more; `out` is then zero. */
+/* `room` is how long the message may be, header included: head.len, or where there is no head the limit.  NEXAR_EPROTO
+ * if the header is wrong or announces more; `out` is then zero. */
 nexar_status nx_frame_header_decode(const uint8_t in[NX_FRAME_HEADER], uint64_t room, struct nx_frame_header *out);
 
 enum nx_dialect {
@@ -93,8 +93,8 @@ struct nx_parser {
 /* A message of more than `limit` bytes after its head is an error. */
 void nx_parser_init(struct nx_parser *p, enum nx_dialect dialect, uint64_t limit);
 
-/* One step: takes from `in` exactly the bytes of what it reports.  A caller that cannot take the payload now stops calling,
- * and goes on later with the bytes that are left; one that can take only part of it gives only that part. */
+/* One step: takes from `in` exactly the bytes of what it reports.  A caller that cannot take the payload now stops
+ * calling, and goes on later with the bytes that are left; one that can take only part of it gives only that part. */
 enum nx_parse nx_parser_next(struct nx_parser *p, struct nx_reader *in, struct nx_reader *piece);
 
 /* The stream has ended, and nx_parser_next has said NX_PARSE_MORE: NX_STREAM_FINE, or what is wrong with that. */

@@ -5,8 +5,8 @@
  *     |        sequence of the operation        |          step          |
  *     +-----------------------------------------+------------------------+
  *
- * The communicator is the head's `scope`, and tags of users are on other lanes, so neither can collide with this.  Nothing
- * is ever cut off or wrapped round: what does not fit is refused. */
+ * The communicator is the head's `scope`, and tags of users are on other lanes, so neither can collide with this.
+ * Nothing is ever cut off or wrapped round: what does not fit is refused. */
 #ifndef NX_WIRE_TAG_H
 #define NX_WIRE_TAG_H
 

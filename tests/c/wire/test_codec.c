@@ -1,5 +1,5 @@
-/* The codec of archives: random messages there and back, archives cut at every byte, every length and offset made hostile,
- * and no memory for what a peer announces.  Which bytes are right is the business of test_vectors.c. */
+/* The codec of archives: random messages there and back, archives cut at every byte, every length and offset made
+ * hostile, and no memory for what a peer announces.  Which bytes are right is the business of test_vectors.c. */
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "rng.h"
@@ -135,8 +135,8 @@ static void test_random_messages(void **state)
     }
 }
 
-/* Whatever these bytes are: refused with a reason and nothing in `out`, or a message that can be encoded, read again and is
- * then the same. */
+/* Whatever these bytes are: refused with a reason and nothing in `out`, or a message that can be encoded, read again
+ * and is then the same. */
 static bool check_any(const uint8_t *bytes, size_t n)
 {
     struct nx_message m;
@@ -188,8 +188,8 @@ static void test_truncated(void **state)
     vectors_free(&v);
 }
 
-/* Each aligned word of each vector, one at a time, takes each of these values: that covers all lengths, offsets and string
- * words, of the root and of lists, and more.  `*accepted` counts what was still a message. */
+/* Each aligned word of each vector, one at a time, takes each of these values: that covers all lengths, offsets and
+ * string words, of the root and of lists, and more.  `*accepted` counts what was still a message. */
 static void check_words(uint8_t *archive, size_t n, size_t *accepted, size_t *refused)
 {
     for (size_t at = 0; at + 4 <= n; at += 4) {
@@ -260,7 +260,8 @@ static void test_hostile_words(void **state)
     vectors_free(&v);
 }
 
-/* A list or block that is said to be longer than what is there, by one, is refused: for each such field of random messages. */
+/* A list or block that is said to be longer than what is there, by one, is refused: for each such field of random
+ * messages. */
 static void test_one_too_many(void **state)
 {
     struct rng rng = {.state = 4};

@@ -1,5 +1,5 @@
-/* The parser of streams: the same events however the bytes are cut, nothing consumed that is not reported, every hostile length
- * refused, nothing allocated. */
+/* The parser of streams: the same events however the bytes are cut, nothing consumed that is not reported, every
+ * hostile length refused, nothing allocated. */
 #include "base/mem.h"
 #include "rng.h"
 #include "wire_text.h"
@@ -82,7 +82,8 @@ static void test_vectors_in_pieces(void **state)
     vectors_free(&v);
 }
 
-/* A stream that is cut anywhere gives a part of the lines of the whole one, and an error unless it ends between messages. */
+/* A stream that is cut anywhere gives a part of the lines of the whole one, and an error unless it ends between
+ * messages. */
 static void test_vectors_truncated(void **state)
 {
     struct vectors v = vectors_load("stream.txt");
@@ -205,7 +206,7 @@ static void test_random_bytes(void **state)
     }
 }
 
-/* The caller stops after each event, keeps the bytes that are left, and goes on later: nothing is lost or seen twice. */
+/* The caller stops after each event, keeps the rest of the bytes and goes on later: nothing is lost or seen twice. */
 static void test_back_pressure(void **state)
 {
     struct vectors v = vectors_load("stream.txt");

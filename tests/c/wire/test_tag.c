@@ -49,8 +49,8 @@ static void test_c7_too_large_is_refused_not_cut(void **state)
     assert_false(nx_tag_make(0, UINT64_MAX, &id));
 }
 
-/* Tags grow with (sequence, step), so no two of them are the same: not step 1000 of one operation and step 0 of the next, nor
- * the operations 1 and 1 + 2^16. */
+/* Tags grow with (sequence, step), so no two of them are the same: not step 1000 of one operation and step 0 of the
+ * next, nor the operations 1 and 1 + 2^16. */
 static void test_c7_no_two_are_equal(void **state)
 {
     struct rng rng = {.state = 7};

@@ -62,7 +62,8 @@ static void test_all_code_points(void **state)
     assert_true(nx_utf8_valid(NULL, 0));
 }
 
-/* Decodes without asking whether the form is the shortest one; the length that the first byte announces, 0 if it cannot. */
+/* Decodes without asking whether the form is the shortest one; the length that the first byte announces, 0 if it
+ * cannot. */
 static size_t decode(const uint8_t *p, uint32_t *c)
 {
     size_t n = p[0] < 0x80 ? 1 : p[0] < 0xC0 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF8 ? 4 : 0;

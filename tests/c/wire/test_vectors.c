@@ -1,5 +1,5 @@
-/* The vectors of tests/vectors/message.txt and stream.txt, in both directions.  tests/py/test_vectors.py reads the same files
- * with a codec that shares no code with this one. */
+/* The vectors of tests/vectors/message.txt and stream.txt, in both directions.  tests/py/test_vectors.py reads the same
+ * files with a codec that shares no code with this one. */
 #include "wire_text.h"
 
 #include <setjmp.h>
