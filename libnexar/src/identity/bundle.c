@@ -1,7 +1,7 @@
 /* identity/bundle.c - key, leaf and CA as one PKCS#12.
  *
- * Owner: whoever holds the pointer; it does not change after it was made.  The PKCS#12 is not encrypted: its password would
- * have to lie beside it in the same memory.  It is never written anywhere and is wiped when freed. */
+ * Owner: whoever holds the pointer; it does not change after it was made.  The PKCS#12 is not encrypted: its password
+ * would have to lie beside it in the same memory.  It is never written anywhere and is wiped when freed. */
 #include "identity/bundle.h"
 
 #include "base/status.h"

@@ -15,8 +15,8 @@ struct nx_bundle {
     uint8_t cert_sha256[NX_SHA256_SIZE]; /* of the leaf */
 };
 
-/* Puts `key` and its certificate `leaf` (DER; a member's or a seed's) together, having checked that `trust` issued it for
- * that key.  NEXAR_EAUTH if not; NEXAR_ENOMEM, NEXAR_ESYSTEM. */
+/* Puts `key` and its certificate `leaf` (DER; a member's or a seed's) together, having checked that `trust` issued it
+ * for that key.  NEXAR_EAUTH if not; NEXAR_ENOMEM, NEXAR_ESYSTEM. */
 nexar_status nx_bundle_make(const struct nx_key *key, const void *leaf, size_t leaf_size, const struct nx_trust *trust,
                             struct nx_bundle **out);
 

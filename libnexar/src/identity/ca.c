@@ -106,7 +106,7 @@ static bool set_extensions(X509 *x, X509 *issuer, const struct nx_name *name)
                add(x, &ctx, NID_key_usage, "critical,keyCertSign") &&
                add(x, &ctx, NID_subject_key_identifier, "hash") && add(x, &ctx, NID_subject_alt_name, names);
     }
-    /* TLS libraries that insist on a host name, those of the reference protocol among them, are told to expect localhost. */
+    /* TLS libraries that insist on a host name, the reference protocol's among them, are told to expect localhost. */
     snprintf(names, sizeof(names), "URI:%s,DNS:localhost", text);
     return add(x, &ctx, NID_basic_constraints, "critical,CA:FALSE") &&
            add(x, &ctx, NID_key_usage, "critical,digitalSignature") &&

@@ -1,7 +1,8 @@
 /* identity/csr.c - making and checking certificate signing requests.
  *
- * Owner: none, no state.  Of a request that came over the network only the public key is used, and only after its signature
- * showed that the sender has the private one; subject, attributes and wished-for extensions are never looked at. */
+ * Owner: none, no state.  Of a request that came over the network only the public key is used, and only after its
+ * signature showed that the sender has the private one; subject, attributes and wished-for extensions are never
+ * looked at. */
 #include "identity/csr.h"
 
 #include "base/status.h"

@@ -16,7 +16,8 @@ struct nx_span {
     size_t size;
 };
 
-/* Fills `out` from the system's generator.  NEXAR_ESYSTEM when it refuses: `out` is then zeros and nothing may be made of it. */
+/* Fills `out` from the system's generator.  NEXAR_ESYSTEM when it refuses: `out` is then zeros and nothing may be
+ * made of it. */
 nexar_status nx_random(void *out, size_t size);
 
 nexar_status nx_sha256(const void *data, size_t size, uint8_t out[NX_SHA256_SIZE]);

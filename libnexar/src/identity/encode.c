@@ -1,7 +1,7 @@
 /* identity/encode.c - hexadecimal and base64url.
  *
- * Owner: none, pure functions.  Decoding is strict: no white space, no padding, no spare bits, no other length than the one
- * asked for, so that one value has one spelling (two for the case of hexadecimal digits). */
+ * Owner: none, pure functions.  Decoding is strict: no white space, no padding, no spare bits, no other length than
+ * the one asked for, so that one value has one spelling (two for the case of hexadecimal digits). */
 #include "identity/encode.h"
 
 static const char hex_digits[] = "0123456789abcdef";

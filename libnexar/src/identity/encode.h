@@ -13,7 +13,7 @@
 /* Lower case.  `out` has room for NX_HEX_LENGTH(size) + 1. */
 void nx_hex(const void *bytes, size_t size, char *out);
 
-/* Either case.  False, with `out` undefined, unless all `length` characters are digits and make exactly `size` bytes. */
+/* Either case.  False, with `out` undefined, unless all `length` characters are digits and make `size` bytes. */
 bool nx_unhex(const char *text, size_t length, void *out, size_t size);
 
 /* `out` has room for NX_BASE64URL_LENGTH(size) + 1. */

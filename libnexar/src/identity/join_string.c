@@ -1,7 +1,8 @@
 /* identity/join_string.c - writing and reading join strings.
  *
- * Owner: none, no state.  It resolves no names and knows nobody's environment.  Sentences name the part that is wrong and
- * quote nothing of the string but the names of parameters, since any other piece could be the token in the wrong place. */
+ * Owner: none, no state.  It resolves no names and knows nobody's environment.  Sentences name the part that is wrong
+ * and quote nothing of the string but the names of parameters, since any other piece could be the token in the wrong
+ * place. */
 #include "identity/join_string.h"
 
 #include "base/mem.h"
@@ -36,8 +37,8 @@ static bool is(struct text text, const char *word)
     return text.length == strlen(word) && memcmp(text.at, word, text.length) == 0;
 }
 
-/* Splits at the first `separator`: what is before it comes back, *rest is what follows.  Without one: all, and an empty rest
- * whose `at` is NULL. */
+/* Splits at the first `separator`: what is before it comes back, *rest is what follows.  Without one: all, and an
+ * empty rest whose `at` is NULL. */
 static struct text cut(struct text text, char separator, struct text *rest)
 {
     const char *at = text.length == 0 ? NULL : memchr(text.at, separator, text.length);

@@ -2,10 +2,10 @@
  *
  *      nexar://host:port?token=<43 characters>&ca=sha256:<64 digits>[&host=host:port]...
  *
- *  A host is an IPv4 address, an IPv6 address in brackets, or a name.  The first address stands before the question mark;
- *  a seed with several interfaces lists the others, and a worker tries all of them.  The token is 32 random bytes in
- *  base64url: the string is a secret.  `ca` is the SHA-256 of the cluster CA's certificate: by it the worker knows the seed
- *  before it says anything. */
+ *  A host is an IPv4 address, an IPv6 address in brackets, or a name.  The first address stands before the question
+ *  mark; a seed with several interfaces lists the others, and a worker tries all of them.  The token is 32 random
+ *  bytes in base64url: the string is a secret.  `ca` is the SHA-256 of the cluster CA's certificate: by it the worker
+ *  knows the seed before it says anything. */
 #ifndef NX_IDENTITY_JOIN_STRING_H
 #define NX_IDENTITY_JOIN_STRING_H
 
@@ -32,8 +32,8 @@ struct nx_join_string {
 /* NX_TOKEN_SIZE random bytes.  NEXAR_ESYSTEM. */
 nexar_status nx_token_make(uint8_t token[NX_TOKEN_SIZE]);
 
-/* Strict: one spelling, nothing left over, no unknown parameter.  NEXAR_ECONFIG with a sentence that says which part is wrong
- * and never repeats any of the token; `out` is then zeros. */
+/* Strict: one spelling, nothing left over, no unknown parameter.  NEXAR_ECONFIG with a sentence that says which part
+ * is wrong and never repeats any of the token; `out` is then zeros. */
 nexar_status nx_join_string_parse(const char *text, struct nx_join_string *out);
 
 /* Free with nx_free_secret.  NEXAR_EINVAL if a host is none; NEXAR_ENOMEM. */

@@ -1,6 +1,7 @@
 /* identity/key.c - making key pairs, and the identity that follows from a public key.
  *
- * Owner: whoever holds the pointer; a key does not change after it was made.  It stores nothing on disk and exports nothing. */
+ * Owner: whoever holds the pointer; a key does not change after it was made.  It stores nothing on disk and exports
+ * nothing. */
 #include "identity/key.h"
 
 #include "base/mem.h"
@@ -12,8 +13,8 @@
 
 #include <openssl/ec.h>
 
-/* SubjectPublicKeyInfo of a P-256 key, named curve, uncompressed point: these bytes, then the point's 64.  Comparing them
- * refuses at once every other algorithm, curve, explicit parameters and compressed points. */
+/* SubjectPublicKeyInfo of a P-256 key, named curve, uncompressed point: these bytes, then the point's 64.  Comparing
+ * them refuses at once every other algorithm, curve, explicit parameters and compressed points. */
 static const uint8_t p256_prefix[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
                                       0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
                                       0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};

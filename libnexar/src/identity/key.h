@@ -1,5 +1,5 @@
-/* identity/key.h - a P-256 key pair of this process.  The private half never leaves it but inside the credential that is
- * handed to the TLS library (identity/bundle.h). */
+/* identity/key.h - a P-256 key pair of this process.  The private half never leaves it but inside the credential that
+ * is handed to the TLS library (identity/bundle.h). */
 #ifndef NX_IDENTITY_KEY_H
 #define NX_IDENTITY_KEY_H
 

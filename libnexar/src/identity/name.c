@@ -1,7 +1,7 @@
 /* identity/name.c - the names in certificates, written and read.
  *
- * Owner: none, pure functions.  Reading is by formatting again: whatever is not spelled exactly as nx_name_format spells it
- * is no name. */
+ * Owner: none, pure functions.  Reading is by formatting again: whatever is not spelled exactly as nx_name_format
+ * spells it is no name. */
 #include "identity/name.h"
 
 #include "identity/encode.h"

@@ -4,8 +4,8 @@
  *      nexar:<cluster id>:seed            the seed, before which a joining worker stands
  *      nexar:<cluster id>:<node id>       a member
  *
- *  Ids are 16 bytes as 32 lower-case hexadecimal digits.  A node id is the beginning of the SHA-256 of the node's public
- *  key (SubjectPublicKeyInfo), so it is new for each process and cannot be chosen. */
+ *  Ids are 16 bytes as 32 lower-case hexadecimal digits.  A node id is the beginning of the SHA-256 of the node's
+ *  public key (SubjectPublicKeyInfo), so it is new for each process and cannot be chosen. */
 #ifndef NX_IDENTITY_NAME_H
 #define NX_IDENTITY_NAME_H
 

@@ -1,6 +1,7 @@
 /* identity/private_file.c - reading a file that holds a secret.
  *
- * Owner: none, no state.  The checks are made on the open file, not on its path, so that it cannot be exchanged in between. */
+ * Owner: none, no state.  The checks are made on the open file, not on its path, so that it cannot be exchanged in
+ * between. */
 #include "identity/private_file.h"
 
 #include "base/mem.h"

@@ -4,9 +4,10 @@
 
 #include "nexar/base.h"
 
-/* The whole of a regular file that belongs to this user and that nobody else may read (mode 0600 or 0400); the path may be a
- * symbolic link to it.  *out is zero-terminated beyond *size, free with nx_free_secret.  NEXAR_ECONFIG with a sentence that
- * names the path if it is missing, somebody else's, readable by others or larger than `limit`; NEXAR_ESYSTEM, NEXAR_ENOMEM. */
+/* The whole of a regular file that belongs to this user and that nobody else may read (mode 0600 or 0400); the path
+ * may be a symbolic link to it.  *out is zero-terminated beyond *size, free with nx_free_secret.  NEXAR_ECONFIG with
+ * a sentence that names the path if it is missing, somebody else's, readable by others or larger than `limit`;
+ * NEXAR_ESYSTEM, NEXAR_ENOMEM. */
 nexar_status nx_private_file_read(const char *path, size_t limit, char **out, size_t *size);
 
 #endif

@@ -1,7 +1,7 @@
 /* identity/proof.c - the proofs of identity/proof.h.
  *
- * Owner: none, pure functions.  It makes no nonces and keeps no state: that each nonce is fresh and that the seed goes first
- * is the business of the two machines that use it. */
+ * Owner: none, pure functions.  It makes no nonces and keeps no state: that each nonce is fresh and that the seed
+ * goes first is the business of the two machines that use it. */
 #include "identity/proof.h"
 
 #include "base/status.h"

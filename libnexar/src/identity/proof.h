@@ -1,15 +1,15 @@
 /* identity/proof.h - how a worker and a seed show each other that they know the same key, without saying it.
  *
- *      proof = HMAC-SHA-256(key, label of the role | worker's nonce | seed's nonce | SHA-256 of the seed's certificate |
- *                                SHA-256 of what was said so far)
+ *      proof = HMAC-SHA-256(key, label of the role | worker's nonce | seed's nonce |
+ *                                SHA-256 of the seed's certificate | SHA-256 of what was said so far)
  *
- *  The seed proves first.  The certificate's digest binds a proof to the TLS connection it was made for: who sits between
- *  the two with a certificate of his own gets proofs that fit neither side.  Labels keep one role's proof from being handed
- *  back as the other's, nonces keep it from being used again.
+ *  The seed proves first.  The certificate's digest binds a proof to the TLS connection it was made for: who sits
+ *  between the two with a certificate of his own gets proofs that fit neither side.  Labels keep one role's proof
+ *  from being handed back as the other's, nonces keep it from being used again.
  *
- *  What others learn: an onlooker nothing, since all of it goes inside TLS.  A false seed nothing at all: the worker answers
- *  only to a right proof.  A false worker one proof of the seed, by which a guessed key can be tried offline: hopeless for
- *  the 256 bits of a token or the 128 that identity/secret.h insists on, which is why it insists. */
+ *  What others learn: an onlooker nothing, since all of it goes inside TLS.  A false seed nothing at all: the worker
+ *  answers only to a right proof.  A false worker one proof of the seed, by which a guessed key can be tried offline:
+ *  hopeless for the 256 bits of a token or the 128 that identity/secret.h insists on, which is why it insists. */
 #ifndef NX_IDENTITY_PROOF_H
 #define NX_IDENTITY_PROOF_H
 

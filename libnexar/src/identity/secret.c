@@ -1,7 +1,7 @@
 /* identity/secret.c - judging and taking in a shared secret.
  *
- * Owner: none, no state; the secret itself is wiped as soon as the key is made from it.  It does not read the environment:
- * that is the configuration's task. */
+ * Owner: none, no state; the secret itself is wiped as soon as the key is made from it.  It does not read the
+ * environment: that is the configuration's task. */
 #include "identity/secret.h"
 
 #include "base/mem.h"

@@ -1,8 +1,8 @@
 /* identity/secret.h - the secret that ranks may share instead of a join string (NEXAR_SECRET, NEXAR_SECRET_FILE).
  *
- *  Whoever can ask the seed for one proof can try guesses offline, so a secret must be beyond guessing: 128 bits.  What
- *  cannot be measured is judged by an upper bound: its length times the bits of one character drawn at random from the kinds
- *  of characters that occur in it, and at least 6 different characters.
+ *  Whoever can ask the seed for one proof can try guesses offline, so a secret must be beyond guessing: 128 bits.
+ *  What cannot be measured is judged by an upper bound: its length times the bits of one character drawn at random
+ *  from the kinds of characters that occur in it, and at least 6 different characters.
  *
  *      only                                  bits each     at least
  *      digits                                3.32          39 characters

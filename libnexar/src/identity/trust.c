@@ -1,7 +1,8 @@
 /* identity/trust.c - reading a cluster CA's certificate.
  *
- * Owner: whoever holds the pointer; it does not change after it was made, so any thread may verify against it.  It checks
- * that the certificate has the shape of a cluster CA's, not its dates: those are judged with each leaf, at that time. */
+ * Owner: whoever holds the pointer; it does not change after it was made, so any thread may verify against it.  It
+ * checks that the certificate has the shape of a cluster CA's, not its dates: those are judged with each leaf, at
+ * that time. */
 #include "identity/trust.h"
 
 #include "base/status.h"

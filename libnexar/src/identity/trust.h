@@ -1,4 +1,5 @@
-/* identity/trust.h - the certificate of a cluster's certificate authority: the one thing a process of the job believes in. */
+/* identity/trust.h - the certificate of a cluster's certificate authority: the one thing a process of the job
+ * believes in. */
 #ifndef NX_IDENTITY_TRUST_H
 #define NX_IDENTITY_TRUST_H
 

@@ -1,7 +1,7 @@
 /* identity/x509.c - strict parsing of certificates, and OpenSSL's errors as sentences.
  *
- * Owner: none, no state.  It says whether bytes are a certificate and what name is in it; whether to believe it is verify.c's
- * business. */
+ * Owner: none, no state.  It says whether bytes are a certificate and what name is in it; whether to believe it is
+ * verify.c's business. */
 #include "identity/x509.h"
 
 #include "base/status.h"

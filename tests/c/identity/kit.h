@@ -1,4 +1,5 @@
-/* identity/kit.h - what the tests of identity/ share: cmocka with its includes, failing allocations, forged certificates. */
+/* identity/kit.h - what the tests of identity/ share: cmocka with its includes, failing allocations, forged
+ * certificates. */
 #ifndef NX_TESTS_IDENTITY_KIT_H
 #define NX_TESTS_IDENTITY_KIT_H
 
@@ -44,8 +45,8 @@
             fail_msg("%s: \"%s\" lacks \"%s\"", #call, nexar_last_error(), words);                     \
     } while (0)
 
-/* Runs `call` with the first, the second, ... allocation failing until it gets through.  Each failure is NEXAR_ENOMEM and
- * leaves no block behind; `call` frees what it made. */
+/* Runs `call` with the first, the second, ... allocation failing until it gets through.  Each failure is NEXAR_ENOMEM
+ * and leaves no block behind; `call` frees what it made. */
 KIT void torture(nexar_status (*call)(void *arg), void *arg)
 {
     for (uint64_t nth = 1;; nth++) {

@@ -107,7 +107,7 @@ static char folder[64];
 static int setup(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/nexar-test-XXXXXX");
+    strcpy(folder, P_tmpdir "/nexar-test-XXXXXX");
     return mkdtemp(folder) == NULL ? -1 : 0;
 }
 

@@ -312,7 +312,7 @@ static void test_containers_of_another_kind(void **state)
 
 static void test_the_systems_authorities_are_not_asked(void **state)
 {
-    char file[] = "/tmp/nexar-test-XXXXXX";
+    char file[] = P_tmpdir "/nexar-test-XXXXXX";
     X509 *stranger = seed_of(&other);
     FILE *out = fdopen(mkstemp(file), "w");
 
