@@ -5,7 +5,8 @@ add_library(nexar_flags INTERFACE)
 target_compile_features(nexar_flags INTERFACE c_std_11)
 target_compile_options(nexar_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wconversion -Wshadow -Wvla>
-    -fstack-protector-strong -ffunction-sections -fdata-sections)
+    -fstack-protector-strong -ffunction-sections -fdata-sections
+    "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=") # no path of the machine that builds in what assert prints
 
 # Warnings are errors for those who work on libnexar, not for those who build it with a compiler that we never saw
 # (cmake --compile-no-warning-as-error).
@@ -25,6 +26,8 @@ if(NEXAR_FUZZ AND NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
         "(Debian, Ubuntu: apt-get install clang libclang-rt-14-dev)")
 endif()
 if(NEXAR_FUZZ)
+    if(NOT "address" IN_LIST nexar_sanitizers)
+        message(FATAL_ERROR "NEXAR_FUZZ finds little without NEXAR_SANITIZE=address,undefined")
+    endif()
     target_compile_options(nexar_flags INTERFACE -fsanitize=fuzzer-no-link)
-    target_link_options(nexar_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -1,0 +1,1 @@
+"""Collectives, messages and calls between processes over QUIC."""
