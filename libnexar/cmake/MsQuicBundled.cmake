@@ -122,7 +122,8 @@ function(nexar_build_msquic work source)
             "${CMAKE_COMMAND}" -S "${source}" -B "${build}" -G "Unix Makefiles"
             "-DCMAKE_MAKE_PROGRAM=${NEXAR_MAKE}"
             "-DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}" "-DCMAKE_CXX_COMPILER=${NEXAR_CXX}"
-            -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS=${flags}" -DCMAKE_POSITION_INDEPENDENT_CODE=ON
+            -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS=${flags}" -DCMAKE_C_STANDARD=17
+            -DCMAKE_POSITION_INDEPENDENT_CODE=ON
             -DQUIC_TLS_LIB=quictls -DQUIC_BUILD_SHARED=OFF -DQUIC_ENABLE_LOGGING=OFF -DQUIC_EMBED_GIT_HASH=OFF
             ${msquic_options}
             -DNUMA=OFF # with libnuma MsQuic moves its threads to CPUs that the process was not given
@@ -168,7 +169,8 @@ function(nexar_bundle_msquic prefix_var)
 
     # Whatever changes the result is in the name.
     file(SHA256 "${CMAKE_CURRENT_FUNCTION_LIST_FILE}" recipe)
-    string(SHA256 key "${recipe} ${msquic_checksum} ${msquic_flags} ${CMAKE_C_COMPILER} ${CMAKE_SYSTEM_PROCESSOR}")
+    file(REAL_PATH "${CMAKE_C_COMPILER}" compiler)
+    string(SHA256 key "${recipe} ${msquic_checksum} ${msquic_flags} ${compiler} ${CMAKE_SYSTEM_PROCESSOR}")
     string(SUBSTRING "${key}" 0 12 key)
     set(name "msquic-${msquic_version}-${CMAKE_C_COMPILER_ID}-${CMAKE_C_COMPILER_VERSION}-${key}")
     cmake_path(SET prefix NORMALIZE "${NEXAR_MSQUIC_CACHE}/${name}")
