@@ -97,7 +97,7 @@ void nx_parser_init(struct nx_parser *p, enum nx_dialect dialect, uint64_t limit
  * calling, and goes on later with the bytes that are left; one that can take only part of it gives only that part. */
 enum nx_parse nx_parser_next(struct nx_parser *p, struct nx_reader *in, struct nx_reader *piece);
 
-/* The stream has ended, and nx_parser_next has said NX_PARSE_MORE: NX_STREAM_FINE, or what is wrong with that. */
+/* The stream has ended and all its bytes are consumed: NX_STREAM_FINE, or what is wrong with that. */
 enum nx_stream_error nx_parser_finish(struct nx_parser *p);
 
 #endif
