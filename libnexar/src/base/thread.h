@@ -18,7 +18,8 @@ enum nx_lock_rank {
     NX_LOCK_COMM,     /* a communicator's sequence and plans */
     NX_LOCK_EXEC,     /* one running schedule */
     NX_LOCK_LANES,    /* a node's lane table */
-    NX_LOCK_CONN,     /* a connection's send side and slots */
+    NX_LOCK_PEER,     /* a peer: its connection and what waits for it */
+    NX_LOCK_CONN,     /* a connection: its queues and slots */
     NX_LOCK_OP,       /* an op's waiters */
     NX_LOCK_QUEUE,    /* completions, timers, inboxes */
     NX_LOCK_POOL,     /* buffer pool and free lists */

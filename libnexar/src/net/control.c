@@ -1,0 +1,65 @@
+/* net/control.c - control messages that connections handle among themselves: holding back, leaving, and what is handed up.
+ *
+ * Owner: the engine.  Messages of forming the mesh go to the connection's owner. */
+#include "net/send.h"
+
+/* The peer leaves when it has our answer; it gets it when all that it sent is in our hands. */
+void nx_conn_drained(nexar_conn *conn)
+{
+    static const struct nx_message ack = {.kind = NX_KIND_BYE_ACK};
+    struct nx_peer *peer = atomic_load(&conn->peer);
+
+    if (!conn->bye_received || conn->bye_answered || nx_lanes_incoming(&conn->net->lanes, peer->rank) != 0)
+        return;
+    conn->bye_answered = true;
+    if (nx_conn_control(conn, &ack, false) != NEXAR_OK)
+        nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
+    nx_peer_gone(peer, true, "it closed its communicator");
+}
+
+static void handle_bye(nexar_conn *conn, struct nx_peer *peer)
+{
+    conn->bye_received = true;
+    /* It waited for acknowledgements, so everything is here, though some of it may not have been read: take it in. */
+    nx_lanes_drain(&conn->net->lanes, peer->rank);
+    nx_conn_drained(conn);
+}
+
+static bool flow_key(const struct nx_msg_hold *hold, struct nx_key *key)
+{
+    *key = (struct nx_key){.lane = hold->lane, .scope = hold->scope, .id = hold->id};
+    return nx_lane_known(hold->lane) && hold->lane != NX_LANE_COLL;
+}
+
+void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
+{
+    struct nx_peer *peer = atomic_load(&conn->peer);
+    struct nx_key key;
+
+    if (peer == NULL) {
+        if (!conn->owner->control(conn->owner_arg, conn, message))
+            nx_conn_fault(conn, "it sent %s before it was let in", nx_message_name(message->kind));
+        return;
+    }
+    switch ((int)message->kind) {
+    case NX_KIND_HOLD:
+    case NX_KIND_RELEASE:
+        if (flow_key(&message->hold, &key))
+            nx_send_hold(peer, &key, message->kind == NX_KIND_HOLD);
+        else
+            nx_conn_fault(conn, "it held back a lane that there is not");
+        break;
+    case NX_KIND_BYE:
+        handle_bye(conn, peer);
+        break;
+    case NX_KIND_BYE_ACK:
+        conn->bye_acked = true;
+        break;
+    case NX_KIND_OP_ABORTED:
+        conn->net->events.aborted(conn->net->owner, peer->rank, &message->op_aborted);
+        break;
+    default:
+        if (!conn->owner->control(conn->owner_arg, conn, message))
+            nx_conn_fault(conn, "it sent an unexpected %s", nx_message_name(message->kind));
+    }
+}

@@ -1,0 +1,254 @@
+/* net/lane.c - posting and cancelling receives, probing, and the end of a peer.
+ *
+ * Owner: the table's lock.  It moves no bytes itself: arrive.c brings them, match.c says where they go. */
+#include "net/match.h"
+
+nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct nx_lane_limits *limits,
+                           const struct nx_lane_events *events, void *owner)
+{
+    *lanes = (struct nx_lanes){.size = size, .limits = *limits, .events = *events, .owner = owner};
+    nx_mutex_init(&lanes->lock, NX_LOCK_LANES);
+    nx_hash_init(&lanes->flows);
+    nx_hash_init(&lanes->scopes);
+    lanes->peer = nx_calloc(size, sizeof(*lanes->peer));
+    if (lanes->peer == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for the lanes of %u peers", size);
+    for (uint32_t i = 0; i < size; i++) {
+        for (int lane = 0; lane <= NX_LANE_RELAY; lane++)
+            nx_list_init(&lanes->peer[i].early[lane]);
+    }
+    return NEXAR_OK;
+}
+
+void nx_lanes_fini(struct nx_lanes *lanes)
+{
+    struct nx_hash_node *node;
+    struct nx_todo todo;
+
+    if (lanes->peer == NULL)
+        return;
+    while ((node = nx_hash_walk(&lanes->scopes, NULL)) != NULL)
+        nx_scope_close(lanes, nx_container_of(node, struct nx_scope, node));
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    for (uint32_t i = 0; i < lanes->size; i++) {
+        for (int lane = 0; lane <= NX_LANE_RELAY; lane++) {
+            nx_list_for_each_safe(pos, tmp, &lanes->peer[i].early[lane])
+                nx_msg_discard(lanes, nx_container_of(pos, struct nx_msg, link), &todo);
+        }
+    }
+    while ((node = nx_hash_walk(&lanes->flows, NULL)) != NULL) {
+        struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
+
+        flow->held = false;
+        if (!nx_list_empty(&flow->unread)) {
+            nx_msg_discard(lanes, nx_container_of(flow->unread.next, struct nx_msg, link), &todo);
+            continue; /* with its last message the flow goes too */
+        }
+        flow->count = 0;
+        nx_flow_tidy(lanes, flow);
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+    nx_hash_fini(&lanes->flows);
+    nx_hash_fini(&lanes->scopes);
+    nx_free(lanes->peer);
+    lanes->peer = NULL;
+    nx_mutex_fini(&lanes->lock);
+}
+
+static bool is_wildcard(const struct nx_key *key)
+{
+    return key->lane == NX_LANE_P2P && (key->peer == NX_ANY_PEER || key->id == NX_ANY_ID);
+}
+
+static nexar_status gone(struct nx_lanes *lanes, uint32_t peer)
+{
+    return peer == NX_ANY_PEER ? NEXAR_OK : lanes->peer[peer].gone;
+}
+
+void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
+{
+    struct nx_msg *msg;
+    struct nx_todo todo;
+    struct nx_scope *scope;
+    struct nx_flow *flow;
+
+    nx_todo_init(&todo);
+    nx_list_init(&recv->link);
+    recv->msg = NULL;
+    recv->status = NEXAR_OK;
+    nx_lock(&lanes->lock);
+    recv->number = lanes->number++;
+    msg = nx_msg_unread(lanes, &recv->key);
+    if (msg != NULL) {
+        /* One that is too large stays where it is. */
+        if (msg->key.lane != NX_LANE_COLL && msg->len > recv->skip && msg->len - recv->skip > recv->cap) {
+            recv->from = msg->key.peer;
+            recv->id = msg->key.id;
+            recv->len = msg->len - recv->skip;
+            nx_recv_end(recv, NEXAR_EMSGSIZE, &todo);
+        } else if (!nx_msg_match(lanes, msg, recv, &todo)) {
+            nx_msg_discard(lanes, msg, &todo);
+        }
+    } else if (gone(lanes, recv->key.peer) != NEXAR_OK) {
+        nx_recv_end(recv, gone(lanes, recv->key.peer), &todo);
+    } else if (is_wildcard(&recv->key)) {
+        scope = nx_scope_find(lanes, recv->key.scope);
+        recv->state = NX_RECV_POSTED;
+        if (scope != NULL)
+            nx_list_push_back(&scope->wildcards, &recv->link);
+        else
+            nx_recv_end(recv, NEXAR_ECLOSED, &todo);
+    } else {
+        flow = nx_flow_get(lanes, &recv->key);
+        recv->state = NX_RECV_POSTED;
+        if (flow != NULL)
+            nx_list_push_back(&flow->posted, &recv->link);
+        else
+            nx_recv_end(recv, NEXAR_ENOMEM, &todo);
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}
+
+void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status why)
+{
+    struct nx_todo todo;
+    struct nx_flow *flow;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    switch (recv->state) {
+    case NX_RECV_POSTED:
+        nx_list_remove(&recv->link);
+        flow = is_wildcard(&recv->key) ? NULL : nx_flow_find(lanes, &recv->key);
+        if (flow != NULL)
+            nx_flow_tidy(lanes, flow);
+        nx_recv_end(recv, why, &todo);
+        break;
+    case NX_RECV_MATCHED:
+        /* Between two pieces: the rest of the message goes nowhere. */
+        recv->msg->recv = NULL;
+        recv->msg->discard = true;
+        nx_recv_end(recv, why, &todo);
+        break;
+    case NX_RECV_BUSY:
+        /* Whoever writes sees it when the piece is written. */
+        if (recv->status == NEXAR_OK)
+            recv->status = why;
+        break;
+    case NX_RECV_IDLE:
+        break;
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}
+
+bool nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, uint32_t *from, uint64_t *id, uint64_t *len)
+{
+    struct nx_msg *msg;
+
+    nx_lock(&lanes->lock);
+    msg = nx_msg_unread(lanes, key);
+    if (msg != NULL) {
+        *from = msg->key.peer;
+        *id = msg->key.id;
+        *len = msg->len;
+    }
+    nx_unlock(&lanes->lock);
+    return msg != NULL;
+}
+
+nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer)
+{
+    nexar_status st;
+
+    nx_lock(&lanes->lock);
+    st = gone(lanes, peer);
+    nx_unlock(&lanes->lock);
+    return st;
+}
+
+static void resume_parked(struct nx_list *head)
+{
+    nx_list_for_each_safe(pos, tmp, head)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, link);
+
+        if (msg->parked) {
+            msg->parked = false;
+            msg->source->resume(msg->source);
+        }
+    }
+}
+
+void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer)
+{
+    struct nx_hash_node *node;
+
+    nx_lock(&lanes->lock);
+    lanes->peer[peer].draining = true;
+    for (node = nx_hash_walk(&lanes->flows, NULL); node != NULL; node = nx_hash_walk(&lanes->flows, node)) {
+        struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
+
+        if (flow->key.peer == peer)
+            resume_parked(&flow->unread);
+    }
+    for (int lane = 0; lane <= NX_LANE_RELAY; lane++)
+        resume_parked(&lanes->peer[peer].early[lane]);
+    for (node = nx_hash_walk(&lanes->scopes, NULL); node != NULL; node = nx_hash_walk(&lanes->scopes, node))
+        resume_parked(&nx_container_of(node, struct nx_scope, node)->peer[peer].early);
+    nx_unlock(&lanes->lock);
+}
+
+uint32_t nx_lanes_incoming(struct nx_lanes *lanes, uint32_t peer)
+{
+    uint32_t n;
+
+    nx_lock(&lanes->lock);
+    n = lanes->peer[peer].incoming;
+    nx_unlock(&lanes->lock);
+    return n;
+}
+
+void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
+{
+    struct nx_hash_node *node, *next;
+    struct nx_todo todo;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    if (lanes->peer[peer].gone == NEXAR_OK)
+        lanes->peer[peer].gone = why;
+    for (node = nx_hash_walk(&lanes->flows, NULL); node != NULL; node = next) {
+        struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
+
+        next = nx_hash_walk(&lanes->flows, node);
+        if (flow->key.peer != peer)
+            continue;
+        nx_list_for_each_safe(pos, tmp, &flow->posted)
+        {
+            nx_list_remove(pos);
+            nx_recv_end(nx_container_of(pos, struct nx_recv, link), why, &todo);
+        }
+        flow->held = false;
+        nx_flow_tidy(lanes, flow);
+    }
+    for (node = nx_hash_walk(&lanes->scopes, NULL); node != NULL; node = nx_hash_walk(&lanes->scopes, node)) {
+        struct nx_scope *scope = nx_container_of(node, struct nx_scope, node);
+
+        nx_list_for_each_safe(pos, tmp, &scope->wildcards)
+        {
+            struct nx_recv *recv = nx_container_of(pos, struct nx_recv, link);
+
+            if (recv->key.peer != peer && (recv->key.peer != NX_ANY_PEER || why != NEXAR_EPEER))
+                continue;
+            nx_list_remove(pos);
+            recv->from = peer;
+            nx_recv_end(recv, why, &todo);
+        }
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}

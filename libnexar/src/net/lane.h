@@ -1,0 +1,179 @@
+/* net/lane.h - the lane table of a node: receives that wait for messages, and messages that wait for receives.
+ *
+ * Everything that can arrive has a key (peer, lane, scope, id).  A message goes to the receive that was posted first for its key; a
+ * message for which nobody waits is kept, up to limits, in the order in which it was sent.  One mechanism for collectives, messages
+ * between two ranks, and the raw and framed lanes; it knows no transport.
+ *
+ * Any thread, under the table's lock; payloads are copied and callbacks run without it. */
+#ifndef NX_NET_LANE_H
+#define NX_NET_LANE_H
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "math/reduce.h"
+#include "wire/lane.h"
+
+#define NX_ANY_PEER UINT32_MAX
+#define NX_ANY_ID UINT64_MAX
+
+struct nx_key {
+    uint32_t peer; /* rank in the world */
+    uint8_t lane;
+    uint64_t scope; /* communicator, or 0 */
+    uint64_t id;    /* tag; for collectives see wire/tag.h */
+};
+
+struct nx_lanes;
+struct nx_msg;
+
+enum nx_recv_state {
+    NX_RECV_IDLE,
+    NX_RECV_POSTED,
+    NX_RECV_MATCHED, /* its message is on the way */
+    NX_RECV_BUSY,    /* its memory is being written */
+};
+
+/* A receive.  Embedded in an op or in a step; owned by the table from nx_lane_post until `done`. */
+struct nx_recv {
+    /* set by the poster */
+    struct nx_key key; /* P2P: peer and id may be NX_ANY_* */
+    uint8_t *dst;
+    size_t cap;
+    uint64_t call, count; /* COLL: what the poster called; a message with other values is a mismatch */
+    nx_reduce_fn fn;      /* COLL: reduce into dst instead of copying; NULL: copy */
+    size_t element;       /* COLL: bytes of an element */
+    uint8_t skip;         /* the first bytes of the payload go to `prefix` (framed lanes: 8) */
+    /* Exactly once, on the engine or on the posting or cancelling thread, no lock held. */
+    void (*done)(struct nx_recv *recv, nexar_status status);
+    /* filled in before done */
+    uint32_t from;
+    uint64_t id, len; /* of the message, prefix not counted */
+    uint8_t prefix[8];
+    uint64_t their_call, their_count; /* NEXAR_EMISMATCH: what the sender called */
+    /* lock */
+    struct nx_list link;
+    uint64_t number;
+    struct nx_msg *msg;
+    enum nx_recv_state state;
+    nexar_status status; /* of a receive that is about to be done, or was cancelled while busy */
+};
+
+/* A collective that runs: arrivals for it are compared with what was called. */
+struct nx_coll_call {
+    struct nx_list link;
+    uint64_t sequence, call, count;
+};
+
+/* What a communicator has in the table. */
+struct nx_scope_peer {
+    _Atomic uint32_t send_order; /* of the next message to it */
+    uint32_t recv_order;
+    struct nx_list early; /* messages that came before their turn, by order */
+    uint64_t coll_bytes;  /* unread, of collectives */
+};
+
+struct nx_scope {
+    struct nx_hash_node node;
+    uint64_t id;
+    bool claimed;               /* a communicator has it; else only arrivals know it */
+    struct nx_list wildcards;   /* posted receives with ANY */
+    struct nx_list unread;      /* P2P, in the order of arrival */
+    struct nx_list coll_unread; /* COLL */
+    struct nx_list running;     /* struct nx_coll_call */
+    uint64_t started;           /* sequence of the last collective that began here */
+    /* A message of a collective that does not fit what runs here.  Engine, no lock held. */
+    void (*mismatch)(void *owner, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count);
+    void *owner;
+    struct nx_scope_peer peer[];
+};
+
+struct nx_lane_limits {
+    uint64_t lane_bytes, lane_messages; /* unread, per key */
+    uint64_t unread_bytes;              /* unread, per peer */
+};
+
+struct nx_lane_stats {
+    _Atomic uint64_t copies;     /* payload bytes copied once more than needed: they arrived before their receive */
+    _Atomic uint64_t unexpected; /* messages that arrived before their receive */
+    _Atomic uint64_t stale;      /* messages for operations that had ended */
+    _Atomic uint64_t held;       /* times that a sender was held back */
+    _Atomic uint64_t parked;     /* times that a stream was paused */
+    _Atomic uint64_t unread_bytes;
+};
+
+/* What the table asks of connections. */
+struct nx_lane_events {
+    /* The sender shall stop, or may go on, with this key.  The table's lock is held, which keeps these notices in order: it may only
+     * put the notice into a queue. */
+    void (*hold)(void *owner, const struct nx_key *key, bool hold);
+};
+
+/* Per peer. */
+struct nx_lane_peer {
+    uint32_t recv_order[NX_LANE_RELAY + 1];
+    struct nx_list early[NX_LANE_RELAY + 1];
+    uint64_t unread_bytes;
+    uint32_t incoming; /* messages that have begun and not ended */
+    bool draining;     /* it wants to leave: everything is taken in, whatever the limits say */
+    nexar_status gone; /* not NEXAR_OK: nothing more will come from it */
+};
+
+struct nx_lanes {
+    struct nx_mutex lock;
+    /* const after init */
+    uint32_t size; /* peers */
+    struct nx_lane_limits limits;
+    struct nx_lane_events events;
+    void *owner;
+    struct nx_lane_stats stats;
+    /* lock */
+    struct nx_hash flows, scopes;
+    uint64_t number; /* of the next receive */
+    uint32_t orphans;
+    struct nx_lane_peer *peer;
+};
+
+nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct nx_lane_limits *limits,
+                           const struct nx_lane_events *events, void *owner);
+/* After all connections have ended and all receives are done. */
+void nx_lanes_fini(struct nx_lanes *lanes);
+
+/* "When it comes, put it here."  `done` may run before this returns. */
+void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
+
+/* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run. */
+void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status why);
+
+/* Looks for an unread message of a P2P key (ANY allowed) without taking it.  False if there is none. */
+bool nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, uint32_t *from, uint64_t *id, uint64_t *len);
+
+/* NEXAR_OK while messages of this peer can come; NX_ANY_PEER is always fine. */
+nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer);
+
+/* The peer wants to leave: messages that wait in QUIC are taken in. */
+void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer);
+/* Messages of this peer that have begun and not ended. */
+uint32_t nx_lanes_incoming(struct nx_lanes *lanes, uint32_t peer);
+
+/* Nothing more will come from this peer.  Its posted receives end with `why`; so do those with ANY source if it was lost.  What is
+ * complete and unread stays receivable. */
+void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why);
+
+/* ---- communicators ---- */
+
+/* Makes or takes over the scope of a communicator.  NEXAR_ENOMEM; NEXAR_EINVAL if it has one. */
+nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner,
+                           void (*mismatch)(void *, uint32_t, uint64_t, uint64_t, uint64_t), struct nx_scope **scope);
+/* Drops what is unread.  All its receives are done. */
+void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope);
+
+/* A collective begins; if messages for it are there already and do not fit, the first of them is given. */
+bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
+                    uint64_t *their_call, uint64_t *their_count);
+/* It has ended; what comes for it from now on is dropped. */
+void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
+
+#endif

@@ -1,0 +1,318 @@
+/* net/match.c - flows and the rules by which messages meet receives.
+ *
+ * Owner: everything under the table's lock; what follows from it (copies, callbacks, notices to senders) is collected in a
+ * struct nx_todo and done after the lock is released.  It moves no payload while locked. */
+#include "net/match.h"
+
+#include "base/slab.h"
+#include "wire/tag.h"
+
+static struct nx_slab flow_slab = NX_SLAB_INIT(struct nx_flow, 1024);
+
+/* ---- flows ---- */
+
+static uint64_t key_hash(const struct nx_key *key)
+{
+    return nx_hash_mix(nx_hash_mix(nx_hash_mix(0, (uint64_t)key->peer << 8 | key->lane), key->scope), key->id);
+}
+
+static bool key_equal(const struct nx_key *a, const struct nx_key *b)
+{
+    return a->peer == b->peer && a->lane == b->lane && a->scope == b->scope && a->id == b->id;
+}
+
+struct nx_flow *nx_flow_find(struct nx_lanes *lanes, const struct nx_key *key)
+{
+    for (struct nx_hash_node *n = nx_hash_first(&lanes->flows, key_hash(key)); n != NULL; n = nx_hash_next(n)) {
+        struct nx_flow *flow = nx_container_of(n, struct nx_flow, node);
+
+        if (key_equal(&flow->key, key))
+            return flow;
+    }
+    return NULL;
+}
+
+struct nx_flow *nx_flow_get(struct nx_lanes *lanes, const struct nx_key *key)
+{
+    struct nx_flow *flow = nx_flow_find(lanes, key);
+
+    if (flow != NULL)
+        return flow;
+    flow = nx_slab_get(&flow_slab);
+    if (flow == NULL)
+        return NULL;
+    *flow = (struct nx_flow){.key = *key};
+    nx_list_init(&flow->posted);
+    nx_list_init(&flow->unread);
+    nx_hash_insert(&lanes->flows, &flow->node, key_hash(key));
+    return flow;
+}
+
+void nx_flow_tidy(struct nx_lanes *lanes, struct nx_flow *flow)
+{
+    if (!nx_list_empty(&flow->posted) || flow->count != 0 || flow->held)
+        return;
+    nx_hash_remove(&lanes->flows, &flow->node);
+    nx_slab_put(&flow_slab, flow);
+}
+
+/* ---- what is left to do ---- */
+
+void nx_todo_init(struct nx_todo *todo)
+{
+    *todo = (struct nx_todo){.mismatch = NULL};
+    nx_list_init(&todo->done);
+    nx_list_init(&todo->deliver);
+    nx_list_init(&todo->drop);
+}
+
+/* A complete message and its receive, which is marked busy: nobody else touches either. */
+static void deliver(struct nx_lanes *lanes, struct nx_msg *msg)
+{
+    struct nx_recv *recv = msg->recv;
+
+    nx_msg_flush(lanes, msg);
+    nx_msg_free(msg);
+    nx_lock(&lanes->lock);
+    recv->state = NX_RECV_IDLE;
+    nx_unlock(&lanes->lock);
+    /* It has all its bytes: a cancellation that came meanwhile was too late. */
+    recv->done(recv, NEXAR_OK);
+}
+
+void nx_todo_run(struct nx_lanes *lanes, struct nx_todo *todo)
+{
+    struct nx_list *pos;
+
+    while ((pos = nx_list_pop(&todo->drop)) != NULL)
+        nx_msg_free(nx_container_of(pos, struct nx_msg, link));
+    while ((pos = nx_list_pop(&todo->deliver)) != NULL)
+        deliver(lanes, nx_container_of(pos, struct nx_msg, link));
+    while ((pos = nx_list_pop(&todo->done)) != NULL) {
+        struct nx_recv *recv = nx_container_of(pos, struct nx_recv, link);
+
+        recv->done(recv, recv->status);
+    }
+    if (todo->mismatch != NULL && todo->mismatch->mismatch != NULL)
+        todo->mismatch->mismatch(todo->mismatch->owner, todo->mismatch_peer, todo->mismatch_sequence,
+                                 todo->mismatch_call, todo->mismatch_count);
+}
+
+void nx_recv_end(struct nx_recv *recv, nexar_status status, struct nx_todo *todo)
+{
+    recv->state = NX_RECV_IDLE;
+    recv->status = status;
+    recv->msg = NULL;
+    nx_list_push_back(&todo->done, &recv->link);
+}
+
+/* ---- accounts ---- */
+
+bool nx_msg_enter(struct nx_lanes *lanes, struct nx_msg *msg)
+{
+    msg->flow = nx_flow_get(lanes, &msg->key);
+    if (msg->flow == NULL)
+        return false;
+    msg->flow->count++;
+    return true;
+}
+
+void nx_flow_check(struct nx_lanes *lanes, struct nx_flow *flow)
+{
+    const struct nx_lane_limits *l = &lanes->limits;
+
+    /* Half of the limit is for what is on its way while the sender has not heard it yet. */
+    if (!flow->held && (flow->bytes > l->lane_bytes / 2 || flow->count > l->lane_messages / 2)) {
+        flow->held = true;
+        atomic_fetch_add_explicit(&lanes->stats.held, 1, memory_order_relaxed);
+        lanes->events.hold(lanes->owner, &flow->key, true);
+    } else if (flow->held && flow->bytes <= l->lane_bytes / 8 && flow->count <= l->lane_messages / 8) {
+        flow->held = false;
+        lanes->events.hold(lanes->owner, &flow->key, false);
+    }
+}
+
+void nx_msg_account(struct nx_lanes *lanes, struct nx_msg *msg, uint64_t bytes)
+{
+    msg->buffered += bytes;
+    msg->flow->bytes += bytes;
+    lanes->peer[msg->key.peer].unread_bytes += bytes;
+    atomic_fetch_add_explicit(&lanes->stats.unread_bytes, bytes, memory_order_relaxed);
+    /* A collective is never held back by key: what it waits for might be behind what is held. */
+    if (msg->ordered)
+        nx_flow_check(lanes, msg->flow);
+}
+
+void nx_msg_leave(struct nx_lanes *lanes, struct nx_msg *msg)
+{
+    struct nx_flow *flow = msg->flow;
+
+    nx_list_remove(&msg->link);
+    nx_list_remove(&msg->scope_link);
+    if (flow == NULL)
+        return;
+    msg->flow = NULL;
+    flow->count--;
+    flow->bytes -= msg->buffered;
+    lanes->peer[msg->key.peer].unread_bytes -= msg->buffered;
+    atomic_fetch_sub_explicit(&lanes->stats.unread_bytes, msg->buffered, memory_order_relaxed);
+    if (flow->held)
+        nx_flow_check(lanes, flow);
+    nx_flow_tidy(lanes, flow);
+}
+
+void nx_msg_discard(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_todo *todo)
+{
+    nx_msg_leave(lanes, msg);
+    msg->discard = true;
+    if (msg->parked) {
+        msg->parked = false;
+        msg->source->resume(msg->source);
+    }
+    if (msg->complete)
+        nx_list_push_back(&todo->drop, &msg->link);
+}
+
+/* ---- meeting ---- */
+
+bool nx_msg_match(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_recv *recv, struct nx_todo *todo)
+{
+    recv->from = msg->key.peer;
+    recv->id = msg->key.id;
+    recv->len = msg->len - (msg->len < recv->skip ? msg->len : recv->skip);
+    if (msg->key.lane == NX_LANE_COLL && (msg->call != recv->call || msg->count != recv->count)) {
+        recv->their_call = msg->call;
+        recv->their_count = msg->count;
+        nx_recv_end(recv, NEXAR_EMISMATCH, todo);
+        return false;
+    }
+    if (msg->len < recv->skip || (msg->key.lane == NX_LANE_COLL && recv->len != recv->cap)) {
+        nx_recv_end(recv, NEXAR_EPROTO, todo);
+        return false;
+    }
+    if (recv->len > recv->cap) {
+        nx_recv_end(recv, NEXAR_EMSGSIZE, todo);
+        return false;
+    }
+    nx_msg_leave(lanes, msg);
+    recv->msg = msg;
+    recv->status = NEXAR_OK;
+    msg->recv = recv;
+    if (recv->fn != NULL)
+        nx_reduce_stream_init(&msg->reduce, recv->fn, recv->element, recv->dst, recv->cap / recv->element);
+    if (msg->complete) {
+        recv->state = NX_RECV_BUSY;
+        nx_list_push_back(&todo->deliver, &msg->link);
+    } else {
+        recv->state = NX_RECV_MATCHED;
+        if (msg->parked) {
+            msg->parked = false;
+            msg->source->resume(msg->source);
+        }
+    }
+    return true;
+}
+
+static bool wildcard_matches(const struct nx_key *pattern, const struct nx_key *key)
+{
+    return (pattern->peer == NX_ANY_PEER || pattern->peer == key->peer) &&
+           (pattern->id == NX_ANY_ID || pattern->id == key->id);
+}
+
+/* The receive that was posted first among those that the message fits. */
+static struct nx_recv *posted_for(struct nx_lanes *lanes, const struct nx_key *key, struct nx_scope *scope)
+{
+    struct nx_flow *flow = nx_flow_find(lanes, key);
+    struct nx_recv *first = NULL;
+
+    if (flow != NULL && !nx_list_empty(&flow->posted))
+        first = nx_container_of(flow->posted.next, struct nx_recv, link);
+    if (key->lane != NX_LANE_P2P || scope == NULL)
+        return first;
+    nx_list_for_each_safe(pos, tmp, &scope->wildcards)
+    {
+        struct nx_recv *recv = nx_container_of(pos, struct nx_recv, link);
+
+        if (first != NULL && first->number < recv->number)
+            break;
+        if (wildcard_matches(&recv->key, key))
+            return recv;
+    }
+    return first;
+}
+
+/* COLL without a receive: true if the message is for something that has ended, or for another call than the one that runs. */
+static bool unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
+{
+    uint64_t sequence = nx_tag_sequence(msg->key.id);
+
+    if (!scope->claimed || sequence > scope->started)
+        return false;
+    nx_list_for_each_safe(pos, tmp, &scope->running)
+    {
+        struct nx_coll_call *call = nx_container_of(pos, struct nx_coll_call, link);
+
+        if (call->sequence != sequence)
+            continue;
+        if (call->call == msg->call && call->count == msg->count)
+            return false;
+        todo->mismatch = scope;
+        todo->mismatch_peer = msg->key.peer;
+        todo->mismatch_sequence = sequence;
+        todo->mismatch_call = msg->call;
+        todo->mismatch_count = msg->count;
+        return true;
+    }
+    atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+    return true;
+}
+
+void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
+{
+    struct nx_recv *recv;
+
+    msg->early = false;
+    while ((recv = posted_for(lanes, &msg->key, scope)) != NULL) {
+        nx_list_remove(&recv->link);
+        if (nx_msg_match(lanes, msg, recv, todo))
+            return;
+        if (msg->key.lane == NX_LANE_COLL) {
+            nx_msg_discard(lanes, msg, todo);
+            return;
+        }
+    }
+    if (msg->key.lane == NX_LANE_COLL && unwanted(lanes, msg, scope, todo)) {
+        nx_msg_discard(lanes, msg, todo);
+        return;
+    }
+    atomic_fetch_add_explicit(&lanes->stats.unexpected, 1, memory_order_relaxed);
+    nx_list_push_back(&msg->flow->unread, &msg->link);
+    if (scope != NULL)
+        nx_list_push_back(msg->key.lane == NX_LANE_P2P ? &scope->unread : &scope->coll_unread, &msg->scope_link);
+    if (msg->ordered)
+        nx_flow_check(lanes, msg->flow);
+}
+
+struct nx_msg *nx_msg_unread(struct nx_lanes *lanes, const struct nx_key *key)
+{
+    struct nx_scope *scope;
+
+    if (key->peer != NX_ANY_PEER && key->id != NX_ANY_ID) {
+        struct nx_flow *flow = nx_flow_find(lanes, key);
+
+        if (flow == NULL || nx_list_empty(&flow->unread))
+            return NULL;
+        return nx_container_of(flow->unread.next, struct nx_msg, link);
+    }
+    scope = nx_scope_find(lanes, key->scope);
+    if (scope == NULL)
+        return NULL;
+    nx_list_for_each_safe(pos, tmp, &scope->unread)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
+
+        if (wildcard_matches(key, &msg->key))
+            return msg;
+    }
+    return NULL;
+}

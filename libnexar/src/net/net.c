@@ -1,0 +1,126 @@
+/* net/net.c - the networking of one node, put together and taken apart.
+ *
+ * Owner: made and freed by the node, one thread at a time. */
+#include "net/net.h"
+
+#include "base/op.h"
+#include "net/conn.h"
+
+static void hold(void *owner, const struct nx_key *key, bool on)
+{
+    struct nx_net *net = owner;
+    struct nx_message m = {.kind = on ? NX_KIND_HOLD : NX_KIND_RELEASE};
+    struct nx_peer *peer = net->peer[key->peer];
+    nexar_conn *conn;
+    nexar_status st;
+
+    if (peer == NULL)
+        return;
+    /* HOLD and RELEASE have the same fields. */
+    m.hold = (struct nx_msg_hold){.lane = key->lane, .scope = key->scope, .id = key->id};
+    conn = nx_peer_conn(peer, &st);
+    if (conn == NULL)
+        return;
+    if (nx_conn_control(conn, &m, true) != NEXAR_OK)
+        nx_conn_shutdown(conn, NX_CLOSE_ABORTED); /* a notice that is lost would stop a sender for ever */
+    nx_conn_drop(conn);
+}
+
+nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config, const struct nx_net_events *events,
+                         void *owner)
+{
+    static const struct nx_lane_events lane_events = {.hold = hold};
+    nexar_status st;
+
+    *net = (struct nx_net){.config = *config, .events = *events, .owner = owner};
+    nx_mutex_init(&net->lock, NX_LOCK_NODE);
+    nx_list_init(&net->ops);
+    nx_completions_init(&net->completions);
+    st = nx_lanes_init(&net->lanes, config->size, &config->limits, &lane_events, net);
+    if (st != NEXAR_OK)
+        return st;
+    net->peer = nx_calloc(config->size, sizeof(struct nx_peer *));
+    if (net->peer == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for %u ranks", config->size);
+    for (uint32_t i = 0; st == NEXAR_OK && i < config->size; i++) {
+        if (i != config->rank)
+            st = nx_peer_new(net, i, &net->peer[i]);
+    }
+    return st;
+}
+
+void nx_net_fini(struct nx_net *net)
+{
+    nx_lanes_fini(&net->lanes);
+    for (uint32_t i = 0; net->peer != NULL && i < net->config.size; i++)
+        nx_peer_free(net->peer[i]);
+    nx_free(net->peer);
+    net->peer = NULL;
+    nx_completions_fini(&net->completions);
+    nx_mutex_fini(&net->lock);
+}
+
+nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op)
+{
+    nexar_status st = NEXAR_OK;
+
+    *inflight = (struct nx_inflight){.op = op};
+    nx_list_init(&inflight->link);
+    nx_lock(&net->lock);
+    if (atomic_load(&net->closed))
+        st = NEXAR_ECLOSED;
+    else
+        nx_list_push_back(&net->ops, &inflight->link);
+    nx_unlock(&net->lock);
+    return st == NEXAR_OK ? st : nx_fail(st, "the communicator is closed");
+}
+
+void nx_net_op_end(struct nx_net *net, struct nx_inflight *inflight)
+{
+    nx_lock(&net->lock);
+    nx_list_remove(&inflight->link);
+    if (net->idle != NULL && nx_list_empty(&net->ops))
+        nx_waiter_wake(net->idle);
+    nx_unlock(&net->lock);
+}
+
+/* With the lock: one that was not told yet. */
+static struct nexar_op *next_to_cancel(struct nx_net *net)
+{
+    nx_list_for_each_safe(pos, tmp, &net->ops)
+    {
+        struct nx_inflight *inflight = nx_container_of(pos, struct nx_inflight, link);
+
+        if (inflight->cancelled)
+            continue;
+        inflight->cancelled = true;
+        nx_op_hold(inflight->op);
+        return inflight->op;
+    }
+    return NULL;
+}
+
+void nx_net_close_ops(struct nx_net *net, nexar_status why)
+{
+    struct nx_waiter waiter;
+    struct nexar_op *op;
+    bool any;
+
+    nx_waiter_init(&waiter);
+    nx_lock(&net->lock);
+    atomic_store(&net->closed, true);
+    net->idle = &waiter;
+    while ((op = next_to_cancel(net)) != NULL) {
+        nx_unlock(&net->lock);
+        op->class->cancel(op, why);
+        nx_op_drop(op);
+        nx_lock(&net->lock);
+    }
+    any = !nx_list_empty(&net->ops);
+    nx_unlock(&net->lock);
+    while (any && nx_waiter_wait(&waiter, NX_NEVER) == NEXAR_EINTR)
+        continue;
+    nx_lock(&net->lock);
+    net->idle = NULL;
+    nx_unlock(&net->lock);
+}

@@ -1,0 +1,71 @@
+/* net/net.h - what the connections of one node share: lanes, peers, limits, counters. */
+#ifndef NX_NET_NET_H
+#define NX_NET_NET_H
+
+#include "base/completion.h"
+#include "base/engine.h"
+#include "net/lane.h"
+#include "nexar/comm.h"
+#include "wire/message.h"
+
+struct nx_peer;
+
+struct nx_net_config {
+    uint32_t rank, size;
+    uint64_t small_bytes;    /* payloads up to this size share one stream */
+    uint64_t inflight_bytes; /* per peer, of large messages that are not acknowledged, before more of them wait */
+    struct nx_lane_limits limits;
+};
+
+struct nx_net_stats {
+    _Atomic uint64_t bytes_sent, bytes_received; /* payload */
+    _Atomic uint64_t messages_sent, messages_received;
+    _Atomic uint64_t copies; /* payload bytes copied before sending */
+    _Atomic uint64_t waited; /* sends that had to wait for their turn */
+};
+
+/* Upwards.  On the engine, no lock held. */
+struct nx_net_events {
+    /* A peer is gone: lost (NEXAR_EPEER), or it has left in good order (NEXAR_ECLOSED). */
+    void (*gone)(void *owner, uint32_t peer, nexar_status why);
+    /* A rank has ended an operation early. */
+    void (*aborted)(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted);
+};
+
+struct nx_net {
+    /* const after init */
+    struct nx_net_config config;
+    struct nx_net_events events;
+    void *owner;
+    struct nx_peer **peer; /* by rank; NULL for oneself */
+    /* own locks */
+    struct nx_lanes lanes;
+    struct nx_completions completions;
+    struct nx_net_stats stats;
+    /* lock: ops in flight, of all kinds */
+    struct nx_mutex lock;
+    struct nx_list ops;  /* struct nx_inflight */
+    _Atomic bool closed; /* no more of them */
+    struct nx_waiter *idle;
+};
+
+/* An op's place among all that are in flight. */
+struct nx_inflight {
+    struct nx_list link;
+    struct nexar_op *op;
+    bool cancelled;
+};
+
+nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config, const struct nx_net_events *events,
+                         void *owner);
+/* Accepts half-built.  After all connections have ended. */
+void nx_net_fini(struct nx_net *net);
+
+/* An op begins.  NEXAR_ECLOSED. */
+nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op);
+/* It has ended: call before nx_op_finish. */
+void nx_net_op_end(struct nx_net *net, struct nx_inflight *inflight);
+/* No more ops begin; those in flight end with `why`.  Blocks until they have. */
+void nx_net_close_ops(struct nx_net *net, nexar_status why);
+
+#endif

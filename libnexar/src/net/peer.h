@@ -1,0 +1,48 @@
+/* net/peer.h - another rank: whether it is there, the connection to it, and what waits to be sent to it.
+ *
+ * Peers live as long as the node; connections come and go. */
+#ifndef NX_NET_PEER_H
+#define NX_NET_PEER_H
+
+#include "net/net.h"
+#include "wire/stream.h"
+
+enum nx_peer_state {
+    NX_PEER_AWAITED, /* not connected yet */
+    NX_PEER_UP,
+    NX_PEER_LEFT, /* in good order */
+    NX_PEER_LOST,
+};
+
+struct nx_peer {
+    /* const after init */
+    struct nx_net *net;
+    uint32_t rank;
+    /* lock */
+    struct nx_mutex lock;
+    enum nx_peer_state state;
+    nexar_conn *conn;     /* a reference; the one of the mesh, also after its end, for its texts */
+    char why[160];        /* it is gone */
+    struct nx_hash flows; /* struct nx_outflow */
+    /* atomic */
+    _Atomic uint32_t stopped; /* flows whose messages wait */
+    _Atomic uint32_t order[NX_LANE_RELAY + 1];
+};
+
+nexar_status nx_peer_new(struct nx_net *net, uint32_t rank, struct nx_peer **peer);
+/* NULL is legal. */
+void nx_peer_free(struct nx_peer *peer);
+
+/* The connection is ready for messages. */
+void nx_peer_up(struct nx_peer *peer, nexar_conn *conn);
+
+/* Engine.  Ends everything that waits for this peer; the first reason counts.  True if it was not gone before. */
+bool nx_peer_gone(struct nx_peer *peer, bool left, const char *why);
+
+/* The connection with a reference, or NULL with the status and the sentence of why there is none. */
+nexar_conn *nx_peer_conn(struct nx_peer *peer, nexar_status *st);
+
+/* Puts "rank 3 (10.0.0.7:41234) is gone: it does not answer any more" into this thread's last error. */
+nexar_status nx_peer_fail(struct nx_peer *peer);
+
+#endif

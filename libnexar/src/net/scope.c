@@ -1,0 +1,146 @@
+/* net/scope.c - communicators in the lane table: which collectives run, and order between two ranks.
+ *
+ * Owner: the table's lock.  A scope may exist before its communicator does here, since a faster rank may send first; it knows nothing
+ * of members. */
+#include "net/match.h"
+
+#include "wire/tag.h"
+
+enum { ORPHANS_MAX = 1024 };
+
+struct nx_scope *nx_scope_find(struct nx_lanes *lanes, uint64_t id)
+{
+    for (struct nx_hash_node *n = nx_hash_first(&lanes->scopes, nx_hash_mix(0, id)); n != NULL; n = nx_hash_next(n)) {
+        struct nx_scope *scope = nx_container_of(n, struct nx_scope, node);
+
+        if (scope->id == id)
+            return scope;
+    }
+    return NULL;
+}
+
+static struct nx_scope *make(struct nx_lanes *lanes, uint64_t id)
+{
+    struct nx_scope *scope = nx_calloc(1, sizeof(*scope) + lanes->size * sizeof(scope->peer[0]));
+
+    if (scope == NULL)
+        return NULL;
+    scope->id = id;
+    nx_list_init(&scope->wildcards);
+    nx_list_init(&scope->unread);
+    nx_list_init(&scope->coll_unread);
+    nx_list_init(&scope->running);
+    for (uint32_t i = 0; i < lanes->size; i++)
+        nx_list_init(&scope->peer[i].early);
+    nx_hash_insert(&lanes->scopes, &scope->node, nx_hash_mix(0, id));
+    return scope;
+}
+
+struct nx_scope *nx_scope_for_arrival(struct nx_lanes *lanes, uint64_t id)
+{
+    struct nx_scope *scope = nx_scope_find(lanes, id);
+
+    if (scope != NULL || lanes->orphans >= ORPHANS_MAX)
+        return scope;
+    scope = make(lanes, id);
+    if (scope != NULL)
+        lanes->orphans++;
+    return scope;
+}
+
+nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner,
+                           void (*mismatch)(void *, uint32_t, uint64_t, uint64_t, uint64_t), struct nx_scope **out)
+{
+    struct nx_scope *scope;
+    nexar_status st = NEXAR_OK;
+
+    *out = NULL;
+    nx_lock(&lanes->lock);
+    scope = nx_scope_find(lanes, id);
+    if (scope != NULL && scope->claimed)
+        st = nx_fail(NEXAR_EINVAL, "there is a communicator with the id %016llx already", (unsigned long long)id);
+    else if (scope != NULL)
+        lanes->orphans--;
+    else
+        scope = make(lanes, id);
+    if (st == NEXAR_OK && scope == NULL)
+        st = nx_fail(NEXAR_ENOMEM, "no memory for a communicator");
+    if (st == NEXAR_OK) {
+        scope->claimed = true;
+        scope->owner = owner;
+        scope->mismatch = mismatch;
+        *out = scope;
+    }
+    nx_unlock(&lanes->lock);
+    return st;
+}
+
+static void drop_unread(struct nx_lanes *lanes, struct nx_list *head, struct nx_todo *todo)
+{
+    nx_list_for_each_safe(pos, tmp, head) nx_msg_discard(lanes, nx_container_of(pos, struct nx_msg, scope_link), todo);
+}
+
+void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope)
+{
+    struct nx_todo todo;
+
+    if (scope == NULL)
+        return;
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    drop_unread(lanes, &scope->unread, &todo);
+    drop_unread(lanes, &scope->coll_unread, &todo);
+    for (uint32_t i = 0; i < lanes->size; i++) {
+        nx_list_for_each_safe(pos, tmp, &scope->peer[i].early)
+            nx_msg_discard(lanes, nx_container_of(pos, struct nx_msg, link), &todo);
+    }
+    nx_hash_remove(&lanes->scopes, &scope->node);
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+    nx_free(scope);
+}
+
+bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
+                    uint64_t *their_call, uint64_t *their_count)
+{
+    bool fits = true;
+
+    nx_lock(&lanes->lock);
+    nx_list_push_back(&scope->running, &call->link);
+    if (call->sequence > scope->started)
+        scope->started = call->sequence;
+    nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
+
+        if (nx_tag_sequence(msg->key.id) == call->sequence && (msg->call != call->call || msg->count != call->count)) {
+            *peer = msg->key.peer;
+            *their_call = msg->call;
+            *their_count = msg->count;
+            fits = false;
+            break;
+        }
+    }
+    nx_unlock(&lanes->lock);
+    return fits;
+}
+
+void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call)
+{
+    struct nx_todo todo;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    nx_list_remove(&call->link);
+    nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
+
+        if (nx_tag_sequence(msg->key.id) != call->sequence)
+            continue;
+        atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+        nx_msg_discard(lanes, msg, &todo);
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}

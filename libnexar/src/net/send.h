@@ -1,0 +1,52 @@
+/* net/send.h - messages on their way out.
+ *
+ * Small ones are copied and share a stream; larger ones get a stream each, up to EAGER bytes with a copy, above from the caller's
+ * memory.  Messages of one key leave in order; a key that its receiver holds back waits here, alone. */
+#ifndef NX_NET_SEND_H
+#define NX_NET_SEND_H
+
+#include "net/conn.h"
+
+/* Messages up to this size are copied, so that the caller's memory is free at once. */
+#define NX_EAGER_BYTES ((uint64_t)64 * 1024)
+
+/* A message.  Embedded in an op or in a step; belongs to net/ from a nx_send that returns NEXAR_EAGAIN until `done`. */
+struct nx_send_req {
+    /* set by the caller */
+    struct nx_head head;   /* tag, order and len are filled in here */
+    const uint8_t *prefix; /* before the payload (framed lanes: 8 bytes); copied */
+    uint8_t prefix_len;
+    const void *payload;
+    uint64_t payload_len;
+    _Atomic uint32_t *order; /* counter of the order of messages; NULL for collectives */
+    /* Once, on the engine or on a thread that calls in, no lock held. */
+    void (*done)(struct nx_send_req *req, nexar_status status);
+    /* net/ */
+    struct nx_peer *peer;
+    struct nx_outflow *flow;
+    struct nx_list link; /* waiting, or in flight, in its flow */
+    nexar_conn *conn;    /* a reference while in flight */
+    struct nx_quic_send quic;
+    struct nx_quic_stream *stream;
+    uint64_t sent; /* bytes of the payload that were handed over */
+    uint8_t bytes[NX_HEAD_MAX + NX_FRAME_HEADER];
+    uint8_t bytes_len;
+    bool waiting, started;
+};
+
+/* NEXAR_OK: taken, the memory is free, `done` is not called.  NEXAR_EAGAIN: `done` follows.  Else nothing was sent. */
+nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req);
+
+/* A message that still waits ends with `why`; one that is on its way goes on.  `done` follows in any case. */
+void nx_send_cancel(struct nx_send_req *req, nexar_status why);
+
+/* Engine.  The receiver holds a key back, or lets it go on. */
+void nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
+
+/* Engine.  Whatever waits for this peer ends with `why`. */
+void nx_send_peer_gone(struct nx_peer *peer, nexar_status why);
+
+/* Bytes handed to the connection that the peer has not acknowledged; 0: everything has arrived. */
+uint64_t nx_send_backlog(struct nx_peer *peer);
+
+#endif
