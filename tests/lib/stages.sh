@@ -1,0 +1,133 @@
+# The stages of tests/run.sh.  A stage is a function stage_<name> that runs with `set -e` in a shell of its own;
+# it fails by its exit status, or is skipped by calling `skip REASON`.  $root is the repository, $work the scratch folder.
+
+all_stages=(gcc asan tsan wheel lint pytest readme system)
+fast_stages=(gcc wheel lint pytest readme)
+
+cores=$(nproc)
+
+git_status() {
+    git -C "$root" status --porcelain 2> /dev/null || true
+}
+
+skip() {
+    echo "$1" > "$work/results/$stage.skipped"
+    exit 77
+}
+
+run_stage() {
+    local began=$SECONDS status result
+    stage=$1
+    echo
+    echo "== $stage"
+    (
+        set -e
+        "stage_$stage"
+    )
+    status=$?
+    case $status in
+        0) result=passed ;;
+        77) result=skipped ;;
+        *) result=failed ;;
+    esac
+    echo "== $stage: $result after $((SECONDS - began)) s"
+    echo "$stage $result $((SECONDS - began))" >> "$work/results/stages"
+}
+
+# configure_and_test NAME CTEST-PREFIX... -- CMAKE-ARGUMENTS...
+configure_and_test() {
+    local name=$1 prefix=() build
+    shift
+    while [ "$1" != -- ]; do
+        prefix+=("$1")
+        shift
+    done
+    shift
+    build=$work/$name
+    cmake -S "$root" -B "$build" -G Ninja "$@"
+    cmake --build "$build" --parallel "$cores"
+    "${prefix[@]}" ctest --test-dir "$build" --parallel "$cores" --output-on-failure --no-tests=error \
+        --output-junit "$work/results/$name.xml" --test-output-size-passed 1000000
+}
+
+# The library as it is built for users, and every ctest.
+stage_gcc() {
+    configure_and_test gcc env -- -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo
+}
+
+# clang's warnings, AddressSanitizer (MsQuic under it, too), UndefinedBehaviorSanitizer, libFuzzer.
+stage_asan() {
+    export ASAN_SYMBOLIZER_PATH
+    ASAN_SYMBOLIZER_PATH=$(command -v llvm-symbolizer-14 || command -v llvm-symbolizer || true)
+    configure_and_test asan env -- "-DCMAKE_C_COMPILER=$(find_clang)" -DCMAKE_BUILD_TYPE=Debug \
+        -DNEXAR_SANITIZE=address,undefined -DNEXAR_FUZZ=ON
+    if [ -n "$NEXAR_TEST_FULL" ]; then
+        local target
+        for target in "$work"/asan/fuzz_*; do
+            [ -x "$target" ] || continue
+            "$target" -max_total_time=300 "$work/asan/fuzz/${target##*/fuzz_}" \
+                "$root/tests/fuzz/corpus/${target##*/fuzz_}"
+        done
+    fi
+}
+
+# ThreadSanitizer, with MsQuic and OpenSSL under it.
+stage_tsan() {
+    local prefix=(env) probe=$work/tsan-probe
+    echo 'int main(void) { return 0; }' | gcc -fsanitize=thread -x c - -o "$probe"
+    if ! "$probe" 2> /dev/null; then # it knows only some layouts of memory; without random addresses it gets one of them
+        prefix=(setarch "$(uname -m)" -R)
+        "${prefix[@]}" "$probe" || skip "ThreadSanitizer does not start on this kernel, not even without random addresses"
+    fi
+    configure_and_test tsan "${prefix[@]}" -- -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DNEXAR_SANITIZE=thread
+}
+
+# The first README command's first half, into an environment of its own.
+stage_wheel() {
+    rm -rf "$work/venv"
+    python3 -m venv "$work/venv"
+    "$work/venv/bin/pip" install --disable-pip-version-check --quiet "$root[dev]"
+    "$work/venv/bin/nexar" info > /dev/null
+}
+
+stage_lint() {
+    "$work/venv/bin/ruff" check --cache-dir "$work/ruff" "$root/pynexar" "$root/tests" "$root/libnexar/tools"
+    "$work/venv/bin/mypy" --cache-dir "$work/mypy"
+}
+
+# From another folder than the repository's, so that the installed package is tested and not the sources.
+stage_pytest() {
+    local folder folders=()
+    for folder in "$root/tests/py" "$root/tests/jobs"; do
+        if [ -n "$(find "$folder" -name 'test_*.py' 2> /dev/null)" ]; then
+            folders+=("$folder")
+        fi
+    done
+    export HYPOTHESIS_STORAGE_DIRECTORY=$work/hypothesis PYTHONDONTWRITEBYTECODE=1 PATH=$work/venv/bin:$PATH
+    cd "$work"
+    pytest -c "$root/pyproject.toml" --rootdir "$root" -o "cache_dir=$work/pytest" \
+        --junitxml "$work/results/pytest.xml" "${folders[@]}"
+}
+
+# The second half of the first README command, as it stands there: in the repository.
+stage_readme() {
+    PATH=$work/venv/bin:$PATH nexar run -n 4 -m pynexar.examples.all_reduce
+}
+
+# MsQuic and OpenSSL as a distribution ships them: no package of Debian has MsQuic, so the same sources stand in for it.
+stage_system() {
+    local prefix=$work/system-msquic manifest source
+    if [ ! -e "$prefix/lib/libmsquic.so.2" ]; then
+        rm -rf "$work/system-fetch"
+        cp -r "$root/libnexar/third_party/msquic" "$work/system-fetch"
+        manifest=$(cd "$work/system-fetch" && cargo metadata --format-version 1 | python3 -c '
+import json, sys
+print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "msquic"))')
+        source=$(dirname "$manifest")
+        cmake -S "$source" -B "$work/system-build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DQUIC_TLS_LIB=quictls \
+            -DQUIC_BUILD_SHARED=ON -DNUMA=OFF "-DCMAKE_INSTALL_PREFIX=$prefix" > "$work/system-msquic.log"
+        cmake --build "$work/system-build" --parallel "$cores" --target install >> "$work/system-msquic.log"
+    fi
+    LD_LIBRARY_PATH=$prefix/lib configure_and_test system env -- -DCMAKE_C_COMPILER=gcc -DNEXAR_MSQUIC=system \
+        "-DCMAKE_PREFIX_PATH=$prefix"
+}
