@@ -19,7 +19,8 @@ BUNDLED_LICENSES = {"LICENSE-MsQuic.txt", "LICENSE-OpenSSL.txt", "THIRD-PARTY-NO
 
 def run(*command, **environment) -> str:
     words = [str(word) for word in command]
-    result = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NEXAR_")}
+    result = subprocess.run(words, env={**inherited, **environment}, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         sys.exit(f"{' '.join(words)}\nfailed with {result.returncode}\n{result.stdout}{result.stderr}")
     return result.stdout
@@ -27,8 +28,8 @@ def run(*command, **environment) -> str:
 
 def check_program(program: pathlib.Path, library_dir: pathlib.Path) -> None:
     """The program checks every element itself; a job of one rank needs no launcher."""
-    clean = {name: "" for name in os.environ if name.startswith("NEXAR_")}
-    print(run(program, LD_LIBRARY_PATH=str(library_dir), **clean), end="")
+    path = os.pathsep.join([str(library_dir), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
+    print(run(program, LD_LIBRARY_PATH=path), end="")
 
 
 def check_files(prefix: pathlib.Path, library: pathlib.Path, build: pathlib.Path) -> None:

@@ -34,6 +34,16 @@ run_stage() {
     echo "$stage $result $((SECONDS - began))" >> "$work/results/stages"
 }
 
+# quietly LOG COMMAND...: shows what the command printed only if it fails.
+quietly() {
+    local log=$1
+    shift
+    "$@" > "$log" 2>&1 || {
+        tail -n 100 "$log"
+        return 1
+    }
+}
+
 # configure_and_test NAME CTEST-PREFIX... -- CMAKE-ARGUMENTS...
 configure_and_test() {
     local name=$1 prefix=() build
@@ -44,8 +54,8 @@ configure_and_test() {
     done
     shift
     build=$work/$name
-    cmake -S "$root" -B "$build" -G Ninja "$@"
-    cmake --build "$build" --parallel "$cores"
+    quietly "$build-configure.log" cmake -S "$root" -B "$build" -G Ninja "$@"
+    quietly "$build-build.log" cmake --build "$build" --parallel "$cores"
     "${prefix[@]}" ctest --test-dir "$build" --parallel "$cores" --output-on-failure --no-tests=error \
         --output-junit "$work/results/$name.xml" --test-output-size-passed 1000000
 }
@@ -124,10 +134,11 @@ stage_system() {
 import json, sys
 print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "msquic"))')
         source=$(dirname "$manifest")
-        cmake -S "$source" -B "$work/system-build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DQUIC_TLS_LIB=quictls \
-            -DQUIC_BUILD_SHARED=ON -DNUMA=OFF "-DCMAKE_INSTALL_PREFIX=$prefix" > "$work/system-msquic.log"
-        cmake --build "$work/system-build" --parallel "$cores" --target install >> "$work/system-msquic.log"
+        quietly "$work/system-msquic.log" \
+            cmake -S "$source" -B "$work/system-build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DQUIC_TLS_LIB=quictls \
+            -DQUIC_BUILD_SHARED=ON -DNUMA=OFF "-DCMAKE_INSTALL_PREFIX=$prefix"
+        quietly "$work/system-msquic.log" cmake --build "$work/system-build" --parallel "$cores" --target install
     fi
-    LD_LIBRARY_PATH=$prefix/lib configure_and_test system env -- -DCMAKE_C_COMPILER=gcc -DNEXAR_MSQUIC=system \
-        "-DCMAKE_PREFIX_PATH=$prefix"
+    export LD_LIBRARY_PATH=$prefix/lib CMAKE_PREFIX_PATH=$prefix
+    configure_and_test system env -- -DCMAKE_C_COMPILER=gcc -DNEXAR_MSQUIC=system
 }
