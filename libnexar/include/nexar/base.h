@@ -1,12 +1,14 @@
 /** nexar/base.h - what every other header needs: linkage, versions, status codes, data types, reduction operators.
  *
  *  Conventions of all nexar headers:
- *  - 0 (NEXAR_OK) is success, every failure is negative.  If a call that could have started something fails, nothing was
+ *  - 0 (NEXAR_OK) is success, every failure is negative.  If a call that could have started something fails, nothing
+ *  was
  *    started and nothing will be called.
  *  - Out-parameters come last and are set to NULL or zero on failure.
  *  - Structs that the caller fills begin with `uint32_t size`, set to sizeof the struct; zero in any other field means
  *    "the default"; new fields are added at the end.
- *  - Handles are opaque.  Closing NULL is legal; closing a parent before its children is legal: the children then answer
+ *  - Handles are opaque.  Closing NULL is legal; closing a parent before its children is legal: the children then
+ *  answer
  *    NEXAR_ECLOSED until they are closed themselves.
  *  - Lengths are bytes (`nbytes`) or elements (`count`), as the name says; times are nanoseconds unless the name says
  *    otherwise. */

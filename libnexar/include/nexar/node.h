@@ -11,16 +11,19 @@ extern "C" {
 
 typedef struct nexar_seed nexar_seed;
 
-/** Joins the job that `config` (NULL: the environment) describes and returns the communicator of all its ranks.  Without a
- *  join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is connected with every
- *  other.
- *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (environment or join string), NEXAR_EAUTH (token, secret, certificate, rank
+/** Joins the job that `config` (NULL: the environment) describes and returns the communicator of all its ranks.
+ * Without a
+ *  join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is connected with
+ *  every other.
+ *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (environment or join string), NEXAR_EAUTH (token, secret,
+ *  certificate, rank
  *           taken), NEXAR_ETIMEDOUT (names the ranks that are missing), NEXAR_EPEER, NEXAR_EPROTO, NEXAR_EINTR,
  *           NEXAR_ESYSTEM, NEXAR_ENOMEM
  *  @threads any */
 NEXAR_API nexar_status nexar_init(const nexar_config *config, nexar_comm **comm);
 
-/** Starts a job of `n` ranks inside this process, for notebooks and tests: fills comms[0..n).  Each communicator is meant
+/** Starts a job of `n` ranks inside this process, for notebooks and tests: fills comms[0..n).  Each communicator is
+ * meant
  *  to be used by a thread of its own, and is closed on its own.
  *  @returns as nexar_init; on failure all entries are NULL.  @threads any */
 NEXAR_API nexar_status nexar_local_cluster(uint32_t n, const nexar_config *config, nexar_comm **comms);
@@ -36,7 +39,8 @@ NEXAR_API nexar_status nexar_seed_open(const char *address, uint32_t world_size,
 NEXAR_API nexar_status nexar_seed_join_string(const nexar_seed *seed, char *text, size_t cap);
 
 /** Waits until all ranks have joined and are connected with each other.
- *  @returns NEXAR_OK; NEXAR_EAGAIN if `timeout_ns` passed first; NEXAR_EINTR; NEXAR_ETIMEDOUT if formation failed: the text
+ *  @returns NEXAR_OK; NEXAR_EAGAIN if `timeout_ns` passed first; NEXAR_EINTR; NEXAR_ETIMEDOUT if formation failed: the
+ *  text
  *           names the ranks that are missing and what was heard of them; NEXAR_EPEER if a rank gave up.
  *  @threads any */
 NEXAR_API nexar_status nexar_seed_wait(nexar_seed *seed, int64_t timeout_ns);

@@ -26,7 +26,8 @@ typedef struct nexar_recv_info {
 } nexar_recv_info;
 
 /** Waits until the op is done, at most `timeout_ns`; the calling thread drives progress meanwhile.
- *  @returns the op's own status once it is done; NEXAR_EAGAIN if it is not done in time; NEXAR_EINTR if a signal handler
+ *  @returns the op's own status once it is done; NEXAR_EAGAIN if it is not done in time; NEXAR_EINTR if a signal
+ *  handler
  *           ran (call again); NEXAR_EDEADLK on a thread of the library; NEXAR_EINVAL for NULL
  *  @threads any; several threads may wait for one op */
 NEXAR_API nexar_status nexar_op_wait(nexar_op *op, int64_t timeout_ns);
@@ -69,7 +70,8 @@ NEXAR_API nexar_status nexar_op_describe(nexar_op *op, char *text, size_t cap);
  *  @returns NEXAR_OK, NEXAR_EINVAL.  @threads any */
 NEXAR_API nexar_status nexar_op_notify(nexar_op *op, uint64_t cookie);
 
-/** A descriptor for poll or an event loop: readable while nexar_completion_next has something to give.  One per node, owned
+/** A descriptor for poll or an event loop: readable while nexar_completion_next has something to give.  One per node,
+ * owned
  *  by the library.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ESYSTEM.  @threads any */
 NEXAR_API nexar_status nexar_completion_fd(nexar_comm *comm, int32_t *fd);

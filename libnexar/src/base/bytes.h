@@ -1,5 +1,5 @@
-/* base/bytes.h - bounded little-endian reader and writer.  Neither can overrun: after the first step too far they stay failed
- * and give zeros. */
+/* base/bytes.h - bounded little-endian reader and writer.  Neither can overrun: after the first step too far they stay
+ * failed and give zeros. */
 #ifndef NX_BASE_BYTES_H
 #define NX_BASE_BYTES_H
 

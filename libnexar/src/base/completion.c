@@ -1,6 +1,7 @@
 /* base/completion.c - a queue of cookies with an eventfd that is readable while the queue is not empty.
  *
- * Owner: any thread, under the lock.  Room is reserved when a cookie is promised, so that finishing an op never needs memory. */
+ * Owner: any thread, under the lock.  Room is reserved when a cookie is promised, so that finishing an op never needs
+ * memory. */
 #include "base/completion.h"
 
 #include "base/mem.h"

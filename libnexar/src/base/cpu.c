@@ -1,7 +1,7 @@
 /* base/cpu.c - asks the processor, through the compiler's own table.
  *
- * Owner: nobody; the table is filled before main and constant afterwards.  It decides nothing: whoever has several versions
- * of a function chooses. */
+ * Owner: nobody; the table is filled before main and constant afterwards.  It decides nothing: whoever has several
+ * versions of a function chooses. */
 #include "base/cpu.h"
 
 bool nx_cpu_has(enum nx_cpu_feature feature)

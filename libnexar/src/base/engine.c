@@ -1,11 +1,13 @@
 /* base/engine.c - who polls: a blocked caller if there is one, else the caretaker.
  *
- * Owner: whoever holds `turn` runs tasks, timers, the poll function and event handlers.  `lock` guards inbox, timers and the list
- * of followers, and is never held across one of them.  The engine decides nothing about what it runs; it knows no QUIC.
+ * Owner: whoever holds `turn` runs tasks, timers, the poll function and event handlers.  `lock` guards inbox, timers
+ * and the list of followers, and is never held across one of them.  The engine decides nothing about what it runs; it
+ * knows no QUIC.
  *
- * A leader is a blocked thread that holds `turn`.  Threads that block while there is a leader are followers: they sleep on a futex
- * and inherit the turn when the leader leaves.  The caretaker watches the epoll set from outside (poll on its descriptor takes no
- * event away) and takes a turn only if nobody leads; when it sees that callers lead, it parks and looks again a little later. */
+ * A leader is a blocked thread that holds `turn`.  Threads that block while there is a leader are followers: they sleep
+ * on a futex and inherit the turn when the leader leaves.  The caretaker watches the epoll set from outside (poll on
+ * its descriptor takes no event away) and takes a turn only if nobody leads; when it sees that callers lead, it parks
+ * and looks again a little later. */
 #include "base/engine.h"
 
 #include <assert.h>
@@ -397,8 +399,8 @@ void nx_waiter_wake(struct nx_waiter *w)
 
 /* ---- the caretaker ---- */
 
-/* Sleeps while callers lead; returns when they have not led for a while, or something was kicked.  While one caller leads on and
- * on it looks less and less often, and that caller wakes it when it leaves. */
+/* Sleeps while callers lead; returns when they have not led for a while, or something was kicked.  While one caller
+ * leads on and on it looks less and less often, and that caller wakes it when it leaves. */
 static void park(void)
 {
     uint32_t led = atomic_load(&engine.led);

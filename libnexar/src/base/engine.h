@@ -1,8 +1,8 @@
 /* base/engine.h - the one progress engine of the process.
  *
- * "The engine" is whichever thread holds it: a thread blocked in a call polls it itself, so that no thread hop lies between an
- * event and its waiter; while nobody is blocked a caretaker thread does.  Sockets, timers and tasks run on the engine, one at a
- * time: what only they touch needs no lock.  They must be short and must not block. */
+ * "The engine" is whichever thread holds it: a thread blocked in a call polls it itself, so that no thread hop lies
+ * between an event and its waiter; while nobody is blocked a caretaker thread does.  Sockets, timers and tasks run on
+ * the engine, one at a time: what only they touch needs no lock.  They must be short and must not block. */
 #ifndef NX_BASE_ENGINE_H
 #define NX_BASE_ENGINE_H
 
@@ -16,8 +16,9 @@
 #include <stdbool.h>
 #include <sys/epoll.h>
 
-/* An event source in the engine's epoll set; data.ptr of its epoll_event points here.  The layout is the one that MsQuic
- * prescribes for custom execution (QUIC_SQE), so that its sockets and ours share one set; quic/lib.c asserts it. */
+/* An event source in the engine's epoll set; data.ptr of its epoll_event points here.  The layout is the one that
+ * MsQuic prescribes for custom execution (QUIC_SQE), so that its sockets and ours share one set; quic/lib.c asserts it.
+ * */
 struct nx_event {
     int fd;
     void (*ready)(struct epoll_event *event);
@@ -48,8 +49,8 @@ nexar_status nx_engine_start(void);
 /* The epoll set that the engine sleeps on. */
 int nx_engine_epoll(void);
 
-/* Asks to be polled on each turn; returns the milliseconds after which it wants to be polled again (UINT32_MAX: only after an
- * event).  There is one: QUIC's. */
+/* Asks to be polled on each turn; returns the milliseconds after which it wants to be polled again (UINT32_MAX: only
+ * after an event).  There is one: QUIC's. */
 void nx_engine_set_poll(uint32_t (*poll)(void));
 
 /* True on a thread that is running the engine's work right now. */
@@ -66,11 +67,12 @@ void nx_task_init(struct nx_task *task, void (*run)(struct nx_task *));
 /* False, and nothing happens, if it is queued already. */
 bool nx_engine_post(struct nx_task *task);
 
-/* Something was handed to QUIC by a thread that will not block: see that it leaves.  `now`: take a turn at once if nobody else
- * does, else leave it to the caretaker. */
+/* Something was handed to QUIC by a thread that will not block: see that it leaves.  `now`: take a turn at once if
+ * nobody else does, else leave it to the caretaker. */
 void nx_engine_kick(bool now);
 
-/* How long a blocked thread polls before it sleeps, and whether it gives up its core between polls (more ranks than cores). */
+/* How long a blocked thread polls before it sleeps, and whether it gives up its core between polls (more ranks than
+ * cores). */
 void nx_engine_set_spin(nx_time span, bool yield);
 
 /* Any thread.  A timer fires once, on the engine. */
@@ -83,7 +85,8 @@ bool nx_timer_cancel(struct nx_timer *timer);
  * NEXAR_OK; NEXAR_EAGAIN at the deadline; NEXAR_EINTR if a signal handler ran; NEXAR_EDEADLK; NEXAR_EFORK. */
 void nx_waiter_init(struct nx_waiter *waiter);
 nexar_status nx_waiter_wait(struct nx_waiter *waiter, nx_time deadline);
-/* Any thread.  The waiter may vanish as soon as this returns, not before: hold the lock under which it was registered. */
+/* Any thread.  The waiter may vanish as soon as this returns, not before: hold the lock under which it was registered.
+ * */
 void nx_waiter_wake(struct nx_waiter *waiter);
 
 #endif

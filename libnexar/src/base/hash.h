@@ -1,5 +1,5 @@
-/* base/hash.h - intrusive chained hash table.  Nodes live in the objects that are looked up, so nothing but growing needs memory,
- * and where there is none the table stays small and gets slower.  Not thread safe. */
+/* base/hash.h - intrusive chained hash table.  Nodes live in the objects that are looked up, so nothing but growing
+ * needs memory, and where there is none the table stays small and gets slower.  Not thread safe. */
 #ifndef NX_BASE_HASH_H
 #define NX_BASE_HASH_H
 

@@ -1,7 +1,7 @@
 /* base/mem.c - malloc with counters and fault injection.
  *
- * Owner: any thread; the counters are atomic.  Each block carries its size in front, so that live bytes are exact.  It sets
- * no limits: every queue and table that can grow takes its own at init. */
+ * Owner: any thread; the counters are atomic.  Each block carries its size in front, so that live bytes are exact.  It
+ * sets no limits: every queue and table that can grow takes its own at init. */
 #include "base/mem.h"
 
 #include <stdatomic.h>

@@ -1,6 +1,7 @@
 /* base/op.c - waiting, cancelling, deadlines and completion of ops; written once for everything that can be in flight.
  *
- * Owner: the fields under `lock` belong to any thread; the owner of an op finishes it once.  It does not know what an op does. */
+ * Owner: the fields under `lock` belong to any thread; the owner of an op finishes it once.  It does not know what an
+ * op does. */
 #include "base/op.h"
 
 #include "base/mem.h"

@@ -1,7 +1,7 @@
 /* base/op.h - the life of a nexar_op: one object for everything that can be waited for.
  *
- * An owner (a collective, a send, a receive) embeds struct nexar_op, starts, and calls nx_op_finish exactly once, when nobody can
- * touch the caller's memory any more.  Cancelling only asks. */
+ * An owner (a collective, a send, a receive) embeds struct nexar_op, starts, and calls nx_op_finish exactly once, when
+ * nobody can touch the caller's memory any more.  Cancelling only asks. */
 #ifndef NX_BASE_OP_H
 #define NX_BASE_OP_H
 
@@ -11,8 +11,8 @@
 
 struct nx_op_class {
     const char *name;
-    /* Ends the op early with `why` (NEXAR_ECANCELLED, NEXAR_ETIMEDOUT, ...): nx_op_finish follows, now or later.  Does nothing for
-     * an op that is finishing.  Any thread, no lock held. */
+    /* Ends the op early with `why` (NEXAR_ECANCELLED, NEXAR_ETIMEDOUT, ...): nx_op_finish follows, now or later.  Does
+     * nothing for an op that is finishing.  Any thread, no lock held. */
     void (*cancel)(struct nexar_op *op, nexar_status why);
     /* What it waits for, in words. */
     void (*describe)(struct nexar_op *op, char *text, size_t cap);
@@ -56,8 +56,8 @@ static inline bool nx_op_done(struct nexar_op *op)
     return atomic_load_explicit(&op->done, memory_order_acquire);
 }
 
-/* The end of every public call that can wait.  With op_out: arms the deadline and hands the op over.  Without: blocks, makes the
- * op's error this thread's last error, and gives the op back.  `info` may be NULL. */
+/* The end of every public call that can wait.  With op_out: arms the deadline and hands the op over.  Without: blocks,
+ * makes the op's error this thread's last error, and gives the op back.  `info` may be NULL. */
 nexar_status nx_op_return(struct nexar_op *op, nexar_op **op_out, nexar_recv_info *info);
 
 #endif

@@ -1,7 +1,7 @@
 /* base/pool.c - size classes 1 KiB, 4 KiB, ... 16 MiB; what is larger is not kept.
  *
- * Owner: any thread; each class has its own lock, held for one list operation.  Buffers are not cleared.  It sets no limit to what is
- * given out: lanes and send queues count their own bytes. */
+ * Owner: any thread; each class has its own lock, held for one list operation.  Buffers are not cleared.  It sets no
+ * limit to what is given out: lanes and send queues count their own bytes. */
 #include "base/pool.h"
 
 #include "base/mem.h"
@@ -15,7 +15,7 @@ enum {
 
 struct tier {
     struct nx_mutex lock;
-    struct nx_buf *free;
+    struct nx_buffer *free;
     size_t cached;
 };
 
@@ -42,11 +42,11 @@ static uint32_t tier_of(size_t size)
     return tier;
 }
 
-struct nx_buf *nx_buf_get(size_t size)
+struct nx_buffer *nx_buffer_get(size_t size)
 {
     uint32_t tier = tier_of(size);
     size_t room = tier < TIERS ? tier_size(tier) : size;
-    struct nx_buf *buf = NULL;
+    struct nx_buffer *buf = NULL;
 
     if (tier < TIERS) {
         struct tier *c = &tiers[tier];
@@ -77,7 +77,7 @@ struct nx_buf *nx_buf_get(size_t size)
     return buf;
 }
 
-void nx_buf_put(struct nx_buf *buf)
+void nx_buffer_put(struct nx_buffer *buf)
 {
     struct tier *c;
 
@@ -112,7 +112,7 @@ void nx_pool_stats(struct nx_pool_stats *out)
 void nx_pool_trim(void)
 {
     for (int i = 0; i < TIERS; i++) {
-        struct nx_buf *buf;
+        struct nx_buffer *buf;
 
         nx_lock(&tiers[i].lock);
         buf = tiers[i].free;
@@ -120,7 +120,7 @@ void nx_pool_trim(void)
         tiers[i].cached = 0;
         nx_unlock(&tiers[i].lock);
         while (buf != NULL) {
-            struct nx_buf *next = buf->next;
+            struct nx_buffer *next = buf->next;
             nx_free(buf);
             buf = next;
         }

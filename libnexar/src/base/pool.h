@@ -1,12 +1,13 @@
-/* base/pool.h - buffers for payloads: size classes of powers of four with bounded free lists, shared by the whole process. */
+/* base/pool.h - buffers for payloads: size classes of powers of four with bounded free lists, shared by the whole
+ * process. */
 #ifndef NX_BASE_POOL_H
 #define NX_BASE_POOL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-struct nx_buf {
-    struct nx_buf *next; /* for whoever holds the buffer */
+struct nx_buffer {
+    struct nx_buffer *next; /* for whoever holds the buffer */
     size_t room;
     size_t used;
     uint32_t tier;
@@ -21,9 +22,9 @@ struct nx_pool_stats {
 };
 
 /* Room for at least `size` bytes, contents undefined; NULL when memory is short. */
-struct nx_buf *nx_buf_get(size_t size);
+struct nx_buffer *nx_buffer_get(size_t size);
 /* NULL is legal. */
-void nx_buf_put(struct nx_buf *buf);
+void nx_buffer_put(struct nx_buffer *buf);
 
 void nx_pool_stats(struct nx_pool_stats *out);
 

@@ -1,4 +1,5 @@
-/* base/slab.h - a free list of objects of one size, so that what comes and goes with every message costs no allocation. */
+/* base/slab.h - a free list of objects of one size, so that what comes and goes with every message costs no allocation.
+ * */
 #ifndef NX_BASE_SLAB_H
 #define NX_BASE_SLAB_H
 

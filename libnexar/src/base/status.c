@@ -1,7 +1,7 @@
 /* base/status.c - names of statuses, data types and operators; the last error of each thread.
  *
- * Owner: the error record is thread-local, the tables are constant.  It does not log and does not decide: whoever notices a
- * failure words it, everybody above passes the status on. */
+ * Owner: the error record is thread-local, the tables are constant.  It does not log and does not decide: whoever
+ * notices a failure words it, everybody above passes the status on. */
 #include "base/status.h"
 
 #include <stdarg.h>

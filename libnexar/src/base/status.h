@@ -20,7 +20,8 @@ nexar_error *nx_last_error(void);
 /* Makes `error` this thread's last error and returns its status. */
 nexar_status nx_fail_with(const nexar_error *error);
 
-/* Copies as much of an error as the caller's `size` says it knows.  NEXAR_EINVAL if that is less than the first version. */
+/* Copies as much of an error as the caller's `size` says it knows.  NEXAR_EINVAL if that is less than the first
+ * version. */
 nexar_status nx_error_copy(nexar_error *to, const nexar_error *from);
 
 #endif

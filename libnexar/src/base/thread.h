@@ -1,7 +1,7 @@
 /* base/thread.h - mutexes with a rank, threads, futexes.
  *
- * A thread may lock only upwards in the order of enum nx_lock_rank; debug builds assert it.  Locks are held for look-ups and
- * list operations, never across a copy, a callback or a call into MsQuic. */
+ * A thread may lock only upwards in the order of enum nx_lock_rank; debug builds assert it.  Locks are held for
+ * look-ups and list operations, never across a copy, a callback or a call into MsQuic. */
 #ifndef NX_BASE_THREAD_H
 #define NX_BASE_THREAD_H
 
@@ -39,7 +39,8 @@ void nx_unlock(struct nx_mutex *m);
 /* Starts a thread that takes no signals: they belong to the program's own threads. */
 nexar_status nx_thread_start(pthread_t *thread, void *(*run)(void *), void *arg, const char *name);
 
-/* Sleeps while *word == expected, at most until `deadline`.  0 when woken or the word differs, else ETIMEDOUT or EINTR. */
+/* Sleeps while *word == expected, at most until `deadline`.  0 when woken or the word differs, else ETIMEDOUT or EINTR.
+ * */
 int nx_futex_wait(_Atomic uint32_t *word, uint32_t expected, nx_time deadline);
 void nx_futex_wake(_Atomic uint32_t *word);
 

@@ -1,7 +1,10 @@
 /* net/arrive.c - messages as they come in: announced, written piece by piece, ended.
  *
- * Owner: begin, write and end run on the engine, so an incomplete message is touched by one thread; the table's lock decides who
- * writes into a receive's memory.  A message that nobody waits for is buffered as its bytes come, never by its announced length. */
+ * Owner: begin, write and end run on the engine, so an incomplete message is touched by one thread; the table's lock
+ * decides who writes into a receive's memory.  A message that nobody waits for is buffered as its bytes come, never by
+ * its announced length. */
+#include "net/arrive.h"
+
 #include "net/match.h"
 
 #include "base/slab.h"
@@ -21,9 +24,9 @@ static struct nx_slab msg_slab = NX_SLAB_INIT(struct nx_msg, 1024);
 void nx_msg_free(struct nx_msg *msg)
 {
     while (msg->first != NULL) {
-        struct nx_buf *next = msg->first->next;
+        struct nx_buffer *next = msg->first->next;
 
-        nx_buf_put(msg->first);
+        nx_buffer_put(msg->first);
         msg->first = next;
     }
     nx_slab_put(&msg_slab, msg);
@@ -49,12 +52,12 @@ void nx_msg_put(struct nx_msg *msg, const uint8_t *bytes, size_t n)
 void nx_msg_flush(struct nx_lanes *lanes, struct nx_msg *msg)
 {
     while (msg->first != NULL) {
-        struct nx_buf *chunk = msg->first;
+        struct nx_buffer *chunk = msg->first;
 
         nx_msg_put(msg, chunk->data, chunk->used);
         atomic_fetch_add_explicit(&lanes->stats.copies, chunk->used, memory_order_relaxed);
         msg->first = chunk->next;
-        nx_buf_put(chunk);
+        nx_buffer_put(chunk);
     }
     msg->last = NULL;
 }
@@ -67,7 +70,7 @@ static nexar_status append(struct nx_msg *msg, const uint8_t *bytes, size_t n)
 
         if (msg->last == NULL || msg->last->used == msg->last->room) {
             size_t size = msg->got < CHUNK_MIN ? CHUNK_MIN : msg->got < CHUNK_MAX ? (size_t)msg->got : CHUNK_MAX;
-            struct nx_buf *chunk = nx_buf_get(n > size && n <= CHUNK_MAX ? n : size);
+            struct nx_buffer *chunk = nx_buffer_get(n > size && n <= CHUNK_MAX ? n : size);
 
             if (chunk == NULL)
                 return nx_fail(NEXAR_ENOMEM, "no memory for a message that nobody waits for yet");

@@ -1,7 +1,7 @@
 /* net/arrive.h - the one door in: whatever brings bytes calls these.
  *
- * Engine.  begin announces a message, write gives its payload in order, end says that it is complete.  A transport may be asked to
- * pause between two pieces; then `resume` is called when it may go on. */
+ * Engine.  begin announces a message, write gives its payload in order, end says that it is complete.  A transport may
+ * be asked to pause between two pieces; then `resume` is called when it may go on. */
 #ifndef NX_NET_ARRIVE_H
 #define NX_NET_ARRIVE_H
 
@@ -9,7 +9,8 @@
 
 #include "wire/stream.h"
 
-/* Where a message comes from, for pausing.  `resume` may run on any thread with the table's lock held, so it may only post. */
+/* Where a message comes from, for pausing.  `resume` may run on any thread with the table's lock held, so it may only
+ * post. */
 struct nx_source {
     void (*resume)(struct nx_source *source);
     bool shared; /* other messages follow on the same stream: it may not pause */

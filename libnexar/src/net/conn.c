@@ -1,7 +1,7 @@
 /* net/conn.c - the life of a connection: dial or accept, certificate, persistent streams, control messages, the end.
  *
- * Owner: QUIC's events come on the engine.  Who the peer is, is decided by the connection's owner (cluster/); until then its messages
- * are not read.  It does not dial again. */
+ * Owner: QUIC's events come on the engine.  Who the peer is, is decided by the connection's owner (cluster/); until
+ * then its messages are not read.  It does not dial again. */
 #include "net/conn.h"
 
 #include "net/send.h"

@@ -1,7 +1,7 @@
 /* net/conn.h - a live connection to a peer: streams in, persistent streams out, extension slots.
  *
- * Owner: events come on the engine.  Sends come from any thread and go through two queues, one for control messages and one for small
- * ones; each is a stream of its own, so that neither waits for the other or for a large message. */
+ * Owner: events come on the engine.  Sends come from any thread and go through two queues, one for control messages and
+ * one for small ones; each is a stream of its own, so that neither waits for the other or for a large message. */
 #ifndef NX_NET_CONN_H
 #define NX_NET_CONN_H
 
@@ -77,7 +77,8 @@ void nx_conn_shutdown(nexar_conn *conn, enum nx_close_code code);
 /* Engine.  The peer broke the protocol. */
 void nx_conn_fault(nexar_conn *conn, const char *format, ...) NX_PRINTF(2, 3);
 
-/* A framed message on the control stream, in order.  On nexar/1 a stream of its own.  `later`: with a lock held; it leaves soon. */
+/* A framed message on the control stream, in order.  On nexar/1 a stream of its own.  `later`: with a lock held; it
+ * leaves soon. */
 nexar_status nx_conn_control(nexar_conn *conn, const struct nx_message *message, bool later);
 
 /* "10.0.0.7:41234" */

@@ -1,4 +1,5 @@
-/* net/control.c - control messages that connections handle among themselves: holding back, leaving, and what is handed up.
+/* net/control.c - control messages that connections handle among themselves: holding back, leaving, and what is handed
+ * up.
  *
  * Owner: the engine.  Messages of forming the mesh go to the connection's owner. */
 #include "net/send.h"

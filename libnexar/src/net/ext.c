@@ -1,6 +1,7 @@
 /* net/ext.c - extension slots: objects that others hang on a connection, found by the address of a key.
  *
- * Owner: the connection's lock; an object is freed without it, exactly once.  What the objects are is nobody's business here. */
+ * Owner: the connection's lock; an object is freed without it, exactly once.  What the objects are is nobody's business
+ * here. */
 #include "base/slab.h"
 #include "net/conn.h"
 

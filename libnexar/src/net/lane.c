@@ -1,6 +1,8 @@
 /* net/lane.c - posting and cancelling receives, probing, and the end of a peer.
  *
  * Owner: the table's lock.  It moves no bytes itself: arrive.c brings them, match.c says where they go. */
+#include "net/lane.h"
+
 #include "net/match.h"
 
 nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct nx_lane_limits *limits,
@@ -145,19 +147,51 @@ void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status w
     nx_todo_run(lanes, &todo);
 }
 
-bool nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, uint32_t *from, uint64_t *id, uint64_t *len)
+/* With the lock: true if there is one, or can be none any more. */
+static bool look(struct nx_lanes *lanes, const struct nx_key *key, nexar_status *st, uint32_t *from, uint64_t *id,
+                 uint64_t *len)
 {
-    struct nx_msg *msg;
+    struct nx_msg *msg = nx_msg_unread(lanes, key);
 
-    nx_lock(&lanes->lock);
-    msg = nx_msg_unread(lanes, key);
+    *st = NEXAR_OK;
     if (msg != NULL) {
         *from = msg->key.peer;
         *id = msg->key.id;
         *len = msg->len;
+        return true;
     }
-    nx_unlock(&lanes->lock);
-    return msg != NULL;
+    if (gone(lanes, key->peer) != NEXAR_OK)
+        *st = NEXAR_EPEER;
+    return *st != NEXAR_OK;
+}
+
+nexar_status nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, nx_time deadline, uint32_t *from,
+                           uint64_t *id, uint64_t *len)
+{
+    struct nx_probe probe = {.key = *key};
+    nexar_status st = NEXAR_OK, waited = NEXAR_OK;
+    struct nx_scope *scope;
+    bool found;
+
+    for (;;) {
+        nx_waiter_init(&probe.waiter);
+        nx_lock(&lanes->lock);
+        found = look(lanes, key, &st, from, id, len);
+        scope = nx_scope_find(lanes, key->scope);
+        if (!found && waited == NEXAR_OK && scope != NULL)
+            nx_list_push_back(&scope->probes, &probe.link);
+        nx_unlock(&lanes->lock);
+        if (found)
+            return st;
+        if (waited != NEXAR_OK || scope == NULL)
+            return scope == NULL ? NEXAR_ECLOSED : waited;
+        do
+            waited = nx_waiter_wait(&probe.waiter, deadline);
+        while (waited == NEXAR_EINTR);
+        nx_lock(&lanes->lock);
+        nx_list_remove(&probe.link);
+        nx_unlock(&lanes->lock);
+    }
 }
 
 nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer)
@@ -248,6 +282,8 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
             recv->from = peer;
             nx_recv_end(recv, why, &todo);
         }
+        nx_list_for_each_safe(pos, tmp, &scope->probes)
+            nx_waiter_wake(&nx_container_of(pos, struct nx_probe, link)->waiter);
     }
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);

@@ -1,13 +1,14 @@
 /* net/lane.h - the lane table of a node: receives that wait for messages, and messages that wait for receives.
  *
- * Everything that can arrive has a key (peer, lane, scope, id).  A message goes to the receive that was posted first for its key; a
- * message for which nobody waits is kept, up to limits, in the order in which it was sent.  One mechanism for collectives, messages
- * between two ranks, and the raw and framed lanes; it knows no transport.
+ * Everything that can arrive has a key (peer, lane, scope, id).  A message goes to the receive that was posted first
+ * for its key; a message for which nobody waits is kept, up to limits, in the order in which it was sent.  One
+ * mechanism for collectives, messages between two ranks, and the raw and framed lanes; it knows no transport.
  *
  * Any thread, under the table's lock; payloads are copied and callbacks run without it. */
 #ifndef NX_NET_LANE_H
 #define NX_NET_LANE_H
 
+#include "base/engine.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/pool.h"
@@ -67,6 +68,12 @@ struct nx_coll_call {
     uint64_t sequence, call, count;
 };
 
+struct nx_probe {
+    struct nx_list link;
+    struct nx_key key;
+    struct nx_waiter waiter;
+};
+
 /* What a communicator has in the table. */
 struct nx_scope_peer {
     _Atomic uint32_t send_order; /* of the next message to it */
@@ -82,6 +89,7 @@ struct nx_scope {
     struct nx_list wildcards;   /* posted receives with ANY */
     struct nx_list unread;      /* P2P, in the order of arrival */
     struct nx_list coll_unread; /* COLL */
+    struct nx_list probes;      /* struct nx_probe: threads that wait for a message to be unread */
     struct nx_list running;     /* struct nx_coll_call */
     uint64_t started;           /* sequence of the last collective that began here */
     /* A message of a collective that does not fit what runs here.  Engine, no lock held. */
@@ -106,8 +114,8 @@ struct nx_lane_stats {
 
 /* What the table asks of connections. */
 struct nx_lane_events {
-    /* The sender shall stop, or may go on, with this key.  The table's lock is held, which keeps these notices in order: it may only
-     * put the notice into a queue. */
+    /* The sender shall stop, or may go on, with this key.  The table's lock is held, which keeps these notices in
+     * order: it may only put the notice into a queue. */
     void (*hold)(void *owner, const struct nx_key *key, bool hold);
 };
 
@@ -144,11 +152,14 @@ void nx_lanes_fini(struct nx_lanes *lanes);
 /* "When it comes, put it here."  `done` may run before this returns. */
 void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
 
-/* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run. */
+/* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run.
+ * */
 void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status why);
 
-/* Looks for an unread message of a P2P key (ANY allowed) without taking it.  False if there is none. */
-bool nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, uint32_t *from, uint64_t *id, uint64_t *len);
+/* Waits until there is an unread message of a P2P key (ANY allowed), without taking it.  NEXAR_OK, NEXAR_EAGAIN at the
+ * deadline, NEXAR_EPEER if none can come any more, and as nx_waiter_wait. */
+nexar_status nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, nx_time deadline, uint32_t *from,
+                           uint64_t *id, uint64_t *len);
 
 /* NEXAR_OK while messages of this peer can come; NX_ANY_PEER is always fine. */
 nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer);
@@ -158,8 +169,8 @@ void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer);
 /* Messages of this peer that have begun and not ended. */
 uint32_t nx_lanes_incoming(struct nx_lanes *lanes, uint32_t peer);
 
-/* Nothing more will come from this peer.  Its posted receives end with `why`; so do those with ANY source if it was lost.  What is
- * complete and unread stays receivable. */
+/* Nothing more will come from this peer.  Its posted receives end with `why`; so do those with ANY source if it was
+ * lost.  What is complete and unread stays receivable. */
 void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why);
 
 /* ---- communicators ---- */

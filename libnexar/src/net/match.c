@@ -1,7 +1,7 @@
 /* net/match.c - flows and the rules by which messages meet receives.
  *
- * Owner: everything under the table's lock; what follows from it (copies, callbacks, notices to senders) is collected in a
- * struct nx_todo and done after the lock is released.  It moves no payload while locked. */
+ * Owner: everything under the table's lock; what follows from it (copies, callbacks, notices to senders) is collected
+ * in a struct nx_todo and done after the lock is released.  It moves no payload while locked. */
 #include "net/match.h"
 
 #include "base/slab.h"
@@ -241,7 +241,8 @@ static struct nx_recv *posted_for(struct nx_lanes *lanes, const struct nx_key *k
     return first;
 }
 
-/* COLL without a receive: true if the message is for something that has ended, or for another call than the one that runs. */
+/* COLL without a receive: true if the message is for something that has ended, or for another call than the one that
+ * runs. */
 static bool unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     uint64_t sequence = nx_tag_sequence(msg->key.id);
@@ -267,6 +268,17 @@ static bool unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope
     return true;
 }
 
+static void wake_probes(struct nx_scope *scope, const struct nx_key *key)
+{
+    nx_list_for_each_safe(pos, tmp, &scope->probes)
+    {
+        struct nx_probe *probe = nx_container_of(pos, struct nx_probe, link);
+
+        if (wildcard_matches(&probe->key, key))
+            nx_waiter_wake(&probe->waiter);
+    }
+}
+
 void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     struct nx_recv *recv;
@@ -287,8 +299,12 @@ void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *s
     }
     atomic_fetch_add_explicit(&lanes->stats.unexpected, 1, memory_order_relaxed);
     nx_list_push_back(&msg->flow->unread, &msg->link);
-    if (scope != NULL)
-        nx_list_push_back(msg->key.lane == NX_LANE_P2P ? &scope->unread : &scope->coll_unread, &msg->scope_link);
+    if (msg->key.lane == NX_LANE_P2P) {
+        nx_list_push_back(&scope->unread, &msg->scope_link);
+        wake_probes(scope, &msg->key);
+    } else if (msg->key.lane == NX_LANE_COLL) {
+        nx_list_push_back(&scope->coll_unread, &msg->scope_link);
+    }
     if (msg->ordered)
         nx_flow_check(lanes, msg->flow);
 }

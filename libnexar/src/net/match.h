@@ -1,4 +1,5 @@
-/* net/match.h - inside the lane table: flows, messages, and the rules by which they meet.  For lane.c, arrive.c, scope.c, match.c. */
+/* net/match.h - inside the lane table: flows, messages, and the rules by which they meet.  For lane.c, arrive.c,
+ * scope.c, match.c. */
 #ifndef NX_NET_MATCH_H
 #define NX_NET_MATCH_H
 
@@ -22,7 +23,7 @@ struct nx_msg {
     struct nx_list link, scope_link; /* flow->unread or early; scope->unread or coll_unread */
     struct nx_flow *flow;            /* while it counts as unread */
     struct nx_recv *recv;            /* matched */
-    struct nx_buf *first, *last;     /* what came before a receive did; engine until complete */
+    struct nx_buffer *first, *last;  /* what came before a receive did; engine until complete */
     struct nx_reduce_stream reduce;  /* of the receive */
     uint64_t got, buffered, delivered;
     bool ordered, early, complete, parked, discard;

@@ -1,7 +1,7 @@
 /* net/outbox.c - gathers messages into buffers and writes them to one stream.
  *
- * Owner: any thread under the box's lock; one thread at a time hands buffers to QUIC, without the lock, in order.  It knows nothing of
- * messages: what it gets is already framed. */
+ * Owner: any thread under the box's lock; one thread at a time hands buffers to QUIC, without the lock, in order.  It
+ * knows nothing of messages: what it gets is already framed. */
 #include "net/outbox.h"
 
 #include <string.h>
@@ -22,9 +22,9 @@ void nx_outbox_init(struct nx_outbox *box)
 void nx_outbox_fini(struct nx_outbox *box)
 {
     while (box->first != NULL) {
-        struct nx_buf *next = box->first->next;
+        struct nx_buffer *next = box->first->next;
 
-        nx_buf_put(box->first);
+        nx_buffer_put(box->first);
         box->first = next;
     }
     nx_mutex_fini(&box->lock);
@@ -43,7 +43,7 @@ static struct nx_outbox_write *idle_write(struct nx_outbox *box)
 static void finish(struct nx_outbox *box, struct nx_outbox_write *w)
 {
     atomic_fetch_sub_explicit(&box->backlog, w->buf->used, memory_order_relaxed);
-    nx_buf_put(w->buf);
+    nx_buffer_put(w->buf);
     w->buf = NULL;
 }
 
@@ -118,7 +118,7 @@ static nexar_status gather(struct nx_outbox *box, const uint8_t *bytes, size_t n
         size_t take;
 
         if (box->last == NULL || box->last->used == box->last->room) {
-            struct nx_buf *buf = nx_buf_get(box->first == NULL && n <= FIRST_BUFFER ? FIRST_BUFFER : BUFFER);
+            struct nx_buffer *buf = nx_buffer_get(box->first == NULL && n <= FIRST_BUFFER ? FIRST_BUFFER : BUFFER);
 
             if (buf == NULL)
                 return NEXAR_ENOMEM;

@@ -1,7 +1,8 @@
 /* net/outbox.h - many messages back to back on one persistent stream.
  *
- * A message that finds the stream idle leaves at once; while several writes are unacknowledged, messages gather in a buffer and leave
- * together when one of them is acknowledged.  So one message costs no delay, and a million cost few packets. */
+ * A message that finds the stream idle leaves at once; while several writes are unacknowledged, messages gather in a
+ * buffer and leave together when one of them is acknowledged.  So one message costs no delay, and a million cost few
+ * packets. */
 #ifndef NX_NET_OUTBOX_H
 #define NX_NET_OUTBOX_H
 
@@ -16,14 +17,14 @@ struct nx_outbox;
 struct nx_outbox_write {
     struct nx_quic_send send;
     struct nx_outbox *box;
-    struct nx_buf *buf; /* NULL: idle */
+    struct nx_buffer *buf; /* NULL: idle */
 };
 
 struct nx_outbox {
     struct nx_mutex lock;
     /* lock */
-    struct nx_quic_stream *stream; /* NULL until open */
-    struct nx_buf *first, *last;   /* gathered, not yet handed to QUIC */
+    struct nx_quic_stream *stream;  /* NULL until open */
+    struct nx_buffer *first, *last; /* gathered, not yet handed to QUIC */
     struct nx_outbox_write write[NX_OUTBOX_FLYING];
     uint64_t waiting_bytes; /* gathered */
     uint64_t flying_bytes;
@@ -42,7 +43,8 @@ void nx_outbox_open(struct nx_outbox *box, struct nx_quic_stream *stream);
 void nx_outbox_close(struct nx_outbox *box);
 
 /* Appends head and payload, copied, and hands over what may leave if `flush`; without it no call is made into QUIC.
- * NEXAR_ENOMEM: the box is closed, since half a message must never leave: end the connection.  NEXAR_EPEER: it is closed. */
+ * NEXAR_ENOMEM: the box is closed, since half a message must never leave: end the connection.  NEXAR_EPEER: it is
+ * closed. */
 nexar_status nx_outbox_put(struct nx_outbox *box, const void *head, size_t head_len, const void *payload, size_t len,
                            bool flush);
 /* Hands over what may leave now. */

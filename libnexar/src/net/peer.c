@@ -1,6 +1,8 @@
 /* net/peer.c - the state of another rank.
  *
  * Owner: the peer's lock.  It does not decide that a peer is gone; connections do. */
+#include "net/peer.h"
+
 #include "net/send.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* net/reader.c - streams of a peer: bytes -> messages -> the door (arrive.h), and control messages to their handlers.
  *
- * Owner: the engine.  Payloads go through without being kept; only framed messages whose kind is not known before their end are put
- * together here, up to a limit. */
+ * Owner: the engine.  Payloads go through without being kept; only framed messages whose kind is not known before their
+ * end are put together here, up to a limit. */
 #include "net/arrive.h"
 #include "net/conn.h"
 
@@ -20,10 +20,10 @@ struct reader {
     nexar_conn *conn;
     struct nx_quic_stream *stream;
     struct nx_parser parser;
-    struct nx_msg *msg;     /* being written */
-    struct nx_buf *frame;   /* a framed message being put together */
-    struct nx_list paused;  /* in conn->paused */
-    bool framed, announced; /* the head has been dealt with */
+    struct nx_msg *msg;      /* being written */
+    struct nx_buffer *frame; /* a framed message being put together */
+    struct nx_list paused;   /* in conn->paused */
+    bool framed, announced;  /* the head has been dealt with */
 };
 
 static struct nx_slab slab = NX_SLAB_INIT(struct reader, 256);
@@ -77,17 +77,17 @@ static void end_frame(struct reader *r)
     } else if (message.kind != NX_KIND_HEARTBEAT && peer != NULL) {
         deliver_frame(r, peer, nx_message_lane(message.kind), NX_FRAME_HEADER + (size_t)header.payload_length);
     }
-    nx_buf_put(r->frame);
+    nx_buffer_put(r->frame);
     r->frame = NULL;
 }
 
 /* Grows by what has come. */
 static bool add_to_frame(struct reader *r, const uint8_t *bytes, size_t n)
 {
-    struct nx_buf *frame = r->frame;
+    struct nx_buffer *frame = r->frame;
 
     if (frame == NULL || frame->used + n > frame->room) {
-        struct nx_buf *larger = nx_buf_get((frame == NULL ? 0 : 2 * frame->used) + n);
+        struct nx_buffer *larger = nx_buffer_get((frame == NULL ? 0 : 2 * frame->used) + n);
 
         if (larger == NULL)
             return false;
@@ -95,7 +95,7 @@ static bool add_to_frame(struct reader *r, const uint8_t *bytes, size_t n)
             memcpy(larger->data, frame->data, frame->used);
             larger->used = frame->used;
         }
-        nx_buf_put(frame);
+        nx_buffer_put(frame);
         r->frame = frame = larger;
     }
     memcpy(frame->data + frame->used, bytes, n);
@@ -228,7 +228,7 @@ static void ended(void *arg, nexar_status status)
         nx_conn_fault(r->conn, "it cut one of its streams");
     if (r->msg != NULL)
         nx_arrive_end(&r->conn->net->lanes, r->msg, NEXAR_EPEER);
-    nx_buf_put(r->frame);
+    nx_buffer_put(r->frame);
     nx_list_remove(&r->paused);
     nx_conn_drop(r->conn);
     nx_slab_put(&slab, r);

@@ -1,7 +1,7 @@
 /* net/scope.c - communicators in the lane table: which collectives run, and order between two ranks.
  *
- * Owner: the table's lock.  A scope may exist before its communicator does here, since a faster rank may send first; it knows nothing
- * of members. */
+ * Owner: the table's lock.  A scope may exist before its communicator does here, since a faster rank may send first; it
+ * knows nothing of members. */
 #include "net/match.h"
 
 #include "wire/tag.h"
@@ -30,6 +30,7 @@ static struct nx_scope *make(struct nx_lanes *lanes, uint64_t id)
     nx_list_init(&scope->unread);
     nx_list_init(&scope->coll_unread);
     nx_list_init(&scope->running);
+    nx_list_init(&scope->probes);
     for (uint32_t i = 0; i < lanes->size; i++)
         nx_list_init(&scope->peer[i].early);
     nx_hash_insert(&lanes->scopes, &scope->node, nx_hash_mix(0, id));

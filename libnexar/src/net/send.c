@@ -1,7 +1,7 @@
 /* net/send.c - which way a message takes, and whether it may leave now.
  *
- * Owner: flows under the peer's lock; calls into QUIC without it.  Order within a key: messages that must wait are queued by key, and a
- * message gets its order number when it leaves, so that one that waits holds back nobody else. */
+ * Owner: flows under the peer's lock; calls into QUIC without it.  Order within a key: messages that must wait are
+ * queued by key, and a message gets its order number when it leaves, so that one that waits holds back nobody else. */
 #include "net/send.h"
 
 #include "base/slab.h"
@@ -23,7 +23,7 @@ struct nx_outflow {
 struct eager {
     struct nx_quic_send send;
     nexar_conn *conn;
-    struct nx_buf *buf;
+    struct nx_buffer *buf;
 };
 
 enum { BACKLOG_MAX = 4 << 20 }; /* of small messages; what comes then waits for its acknowledgement */
@@ -87,7 +87,8 @@ static void tidy(struct nx_peer *peer, struct nx_outflow *flow)
     nx_slab_put(&flow_slab, flow);
 }
 
-/* Collectives: the oldest operation may always go, since the receiver may be waiting for it before it takes any other. */
+/* Collectives: the oldest operation may always go, since the receiver may be waiting for it before it takes any other.
+ * */
 static bool is_oldest(const struct nx_outflow *flow, const struct nx_send_req *req)
 {
     if (req->head.lane != NX_LANE_COLL)
@@ -207,7 +208,7 @@ static void eager_done(struct nx_quic_send *send, nexar_status status)
 
     (void)status; /* the connection's end tells everybody */
     atomic_fetch_sub(&e->conn->eager_bytes, e->buf->used);
-    nx_buf_put(e->buf);
+    nx_buffer_put(e->buf);
     nx_conn_drop(e->conn);
     nx_slab_put(&eager_slab, e);
 }
@@ -220,13 +221,13 @@ static nexar_status send_eager(nexar_conn *conn, struct nx_send_req *req)
 
     if (e == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory to send");
-    *e = (struct eager){.conn = conn, .buf = nx_buf_get(sizeof(req->bytes) + req->payload_len)};
+    *e = (struct eager){.conn = conn, .buf = nx_buffer_get(sizeof(req->bytes) + req->payload_len)};
     if (e->buf == NULL)
         st = nx_fail(NEXAR_ENOMEM, "no memory to send");
     else
         st = encode(req, atomic_load(&conn->own));
     if (st != NEXAR_OK) {
-        nx_buf_put(e->buf);
+        nx_buffer_put(e->buf);
         nx_slab_put(&eager_slab, e);
         return st;
     }

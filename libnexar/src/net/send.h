@@ -1,7 +1,7 @@
 /* net/send.h - messages on their way out.
  *
- * Small ones are copied and share a stream; larger ones get a stream each, up to EAGER bytes with a copy, above from the caller's
- * memory.  Messages of one key leave in order; a key that its receiver holds back waits here, alone. */
+ * Small ones are copied and share a stream; larger ones get a stream each, up to EAGER bytes with a copy, above from
+ * the caller's memory.  Messages of one key leave in order; a key that its receiver holds back waits here, alone. */
 #ifndef NX_NET_SEND_H
 #define NX_NET_SEND_H
 

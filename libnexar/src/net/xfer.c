@@ -1,7 +1,7 @@
 /* net/xfer.c - sends and receives as ops: deadlines, cancelling, errors in words.
  *
- * Owner: an op belongs to whoever finishes it first; the lane table and the send side see to it that this happens once.  It matches
- * nothing and queues nothing itself. */
+ * Owner: an op belongs to whoever finishes it first; the lane table and the send side see to it that this happens once.
+ *  It matches nothing and queues nothing itself. */
 #include "net/xfer.h"
 
 #include "base/slab.h"

@@ -1,7 +1,7 @@
 /* quic/conn.c - connections: connect, events, the end.
  *
- * Owner: events come on the engine.  Other threads use the handles inside nx_quic_enter/leave; the handles are closed when the last
- * of them has left after the end, so that no thread is ever inside MsQuic with a handle that is gone. */
+ * Owner: events come on the engine.  Other threads use the handles inside nx_quic_enter/leave; the handles are closed
+ * when the last of them has left after the end, so that no thread is ever inside MsQuic with a handle that is gone. */
 #include "base/mem.h"
 #include "quic/internal.h"
 
@@ -184,7 +184,8 @@ static QUIC_STATUS stream_started(struct nx_quic_conn *conn, QUIC_CONNECTION_EVE
         nx_quic_stream_free(stream);
         return QUIC_STATUS_USER_CANCELED;
     }
-    /* Else each stream that completes sends its own MAX_STREAMS frame, in a packet of its own.  Closed in batches instead. */
+    /* Else each stream that completes sends its own MAX_STREAMS frame, in a packet of its own.  Closed in batches
+     * instead. */
     event->PEER_STREAM_STARTED.Flags |= QUIC_STREAM_OPEN_FLAG_DELAY_ID_FC_UPDATES;
     nx_quic_api()->SetCallbackHandler(stream->handle, (void *)nx_quic_stream_callback, stream);
     return QUIC_STATUS_SUCCESS;

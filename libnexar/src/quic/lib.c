@@ -1,4 +1,5 @@
-/* quic/lib.c - the one MsQuic of the process: API table, execution, registration; and configurations with every setting and why.
+/* quic/lib.c - the one MsQuic of the process: API table, execution, registration; and configurations with every setting
+ * and why.
  *
  * Owner: opened once, on the first use, and kept until the process ends (with custom execution, MsQuic leaves a closed
  * registration's worker in the list that it polls).  It makes no threads: the engine polls. */
@@ -104,7 +105,8 @@ static void fill(QUIC_SETTINGS *s, const struct nx_quic_settings *from)
     /* A borrowed send is done when it is acknowledged: at the default of 25 ms each would wait for its tail, and loss
      * of the last packet would be noticed as late. */
     SET(s, MaxAckDelayMs, 1);
-    /* Else the congestion window is forgotten after a second of silence, and every step of a training loop starts slow. */
+    /* Else the congestion window is forgotten after a second of silence, and every step of a training loop starts slow.
+     * */
     SET(s, SendIdleTimeoutMs, UINT32_MAX);
     /* 10 packets would cost a large message three round trips; data centres and loopback take 100. */
     SET(s, InitialWindowPackets, 100);
@@ -128,8 +130,8 @@ static QUIC_STATUS load_credential(HQUIC handle, const struct nx_quic_settings *
 {
     QUIC_CERTIFICATE_PKCS12 pkcs12 = {
         .Asn1Blob = settings->pkcs12, .Asn1BlobLength = (uint32_t)settings->pkcs12_len, .PrivateKeyPassword = ""};
-    /* Certificates are judged by the certificate event alone: MsQuic's own validation would trust the system's authorities too,
-     * and would not say which rule was broken. */
+    /* Certificates are judged by the certificate event alone: MsQuic's own validation would trust the system's
+     * authorities too, and would not say which rule was broken. */
     QUIC_CREDENTIAL_CONFIG c = {.Flags = QUIC_CREDENTIAL_FLAG_NO_CERTIFICATE_VALIDATION |
                                          QUIC_CREDENTIAL_FLAG_INDICATE_CERTIFICATE_RECEIVED |
                                          QUIC_CREDENTIAL_FLAG_USE_PORTABLE_CERTIFICATES};

@@ -1,6 +1,7 @@
 /* quic/listen.c - listeners: accepted connections are wrapped and handed up.
  *
- * Owner: the accept event comes on the engine.  It judges nobody: the layer above chooses the configuration or refuses. */
+ * Owner: the accept event comes on the engine.  It judges nobody: the layer above chooses the configuration or refuses.
+ * */
 #include "base/mem.h"
 #include "quic/internal.h"
 

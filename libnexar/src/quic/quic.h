@@ -45,8 +45,8 @@ void nx_quic_config_close(struct nx_quic_config *config);
 /* ---- connections ---- */
 
 struct nx_quic_conn_events {
-    /* The peer's certificate and the chain that came with it (PKCS#7 DER), as judged by nobody yet; leaf NULL: it has none.
-     * NEXAR_OK lets the handshake go on. */
+    /* The peer's certificate and the chain that came with it (PKCS#7 DER), as judged by nobody yet; leaf NULL: it has
+     * none. NEXAR_OK lets the handshake go on. */
     nexar_status (*certificate)(void *arg, const uint8_t *leaf, size_t leaf_len, const uint8_t *chain,
                                 size_t chain_len);
     /* The handshake is over.  On a client, the server may still refuse our certificate. */
@@ -76,8 +76,8 @@ bool nx_quic_conn_stats(struct nx_quic_conn *conn, struct nx_quic_conn_stats *ou
 
 /* ---- listening ---- */
 
-/* A connection came.  Returns the configuration to go on with and fills in events and arg, or NULL to refuse it.  The callee gets
- * a reference if it accepts. */
+/* A connection came.  Returns the configuration to go on with and fills in events and arg, or NULL to refuse it.  The
+ * callee gets a reference if it accepts. */
 typedef struct nx_quic_config *(*nx_quic_accept_fn)(void *listener_arg, struct nx_quic_conn *conn, const char *alpn,
                                                     const struct sockaddr *from,
                                                     const struct nx_quic_conn_events **events, void **arg);
@@ -91,16 +91,18 @@ void nx_quic_listener_close(struct nx_quic_listener *listener);
 /* ---- streams ---- */
 
 struct nx_quic_stream_events {
-    /* Bytes in order.  Returns how many it took; if that is less, the stream pauses until nx_quic_stream_resume and the rest
-     * is given again. */
+    /* Bytes in order.  Returns how many it took; if that is less, the stream pauses until nx_quic_stream_resume and the
+     * rest is given again. */
     size_t (*receive)(void *arg, const uint8_t *bytes, size_t n);
-    /* The last event: the peer finished (NEXAR_OK), or aborted, or the connection is gone.  The stream may not be used after. */
+    /* The last event: the peer finished (NEXAR_OK), or aborted, or the connection is gone.  The stream may not be used
+     * after. */
     void (*ended)(void *arg, nexar_status status);
 };
 
 /* Engine, inside the stream event. */
 void nx_quic_stream_bind(struct nx_quic_stream *stream, const struct nx_quic_stream_events *events, void *arg);
-/* Goes on with a stream that has paused.  The stream must not have ended: hold the lock under which `ended` forgets it. */
+/* Goes on with a stream that has paused.  The stream must not have ended: hold the lock under which `ended` forgets it.
+ * */
 void nx_quic_stream_resume(struct nx_quic_stream *stream);
 /* Engine.  Tells the peer that nobody reads; `ended` does not follow. */
 void nx_quic_stream_refuse(struct nx_quic_stream *stream);
@@ -111,7 +113,8 @@ enum nx_quic_priority {
     NX_QUIC_CONTROL = 0xffff,
 };
 
-/* Engine.  Opens a stream of our own that lasts as long as the connection. `events` may be NULL for one that only sends. */
+/* Engine.  Opens a stream of our own that lasts as long as the connection. `events` may be NULL for one that only
+ * sends. */
 nexar_status nx_quic_stream_open(struct nx_quic_conn *conn, enum nx_quic_priority priority, bool bidirectional,
                                  const struct nx_quic_stream_events *events, void *arg, struct nx_quic_stream **stream);
 
@@ -141,8 +144,8 @@ struct nx_quic_send {
  * On failure (NEXAR_EPEER, NEXAR_ENOMEM) `done` is not called. */
 nexar_status nx_quic_stream_send(struct nx_quic_stream *stream, struct nx_quic_send *send, bool last);
 
-/* Opens a unidirectional stream for one message and sends its first part; `*stream` is for the others, and may be NULL when
- * `last`.  It vanishes by itself when the last part is done. */
+/* Opens a unidirectional stream for one message and sends its first part; `*stream` is for the others, and may be NULL
+ * when `last`.  It vanishes by itself when the last part is done. */
 nexar_status nx_quic_message_send(struct nx_quic_conn *conn, struct nx_quic_send *send, bool last,
                                   struct nx_quic_stream **stream);
 

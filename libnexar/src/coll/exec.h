@@ -1,0 +1,35 @@
+/* coll/exec.h - runs schedules: every collective, blocking or not, is one of these.
+ *
+ * Whoever brings a completion runs what follows from it at once; one thread at a time per operation.  Deadlines,
+ * cancelling, lost peers and mismatches are handled here and nowhere else. */
+#ifndef NX_COLL_EXEC_H
+#define NX_COLL_EXEC_H
+
+#include "coll/call.h"
+#include "comm/comm.h"
+
+struct nx_coll_args {
+    struct nx_call call;
+    const void *send;
+    void *recv;
+    size_t count;
+    nx_reduce_fn fn; /* NULL if it reduces nothing */
+    size_t element;  /* bytes */
+};
+
+/* Takes the next sequence number, starts, and blocks or hands the op over. */
+nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
+                         const nexar_call_opts *opts, nexar_op **op_out);
+
+/* For the communicator's scope: a message that does not fit what runs here. */
+void nx_coll_mismatch(void *comm, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count);
+
+/* Engine.  Another rank has ended an operation early. */
+void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_aborted *aborted);
+
+/* Engine.  A member was lost: everything that runs fails. */
+void nx_coll_peer_lost(nexar_comm *comm, uint32_t peer);
+
+void nx_coll_free_idle(nexar_comm *comm);
+
+#endif

@@ -1,0 +1,86 @@
+/* coll/op.h - a collective in flight: the state of its schedule.  For exec.c, start.c and fail.c. */
+#ifndef NX_COLL_OP_H
+#define NX_COLL_OP_H
+
+#include "coll/exec.h"
+
+struct nx_coll_recv {
+    struct nx_recv recv;
+    struct nx_coll_op *op;
+    uint32_t step;
+};
+
+/* What nx_coll_op.waits says of a step that waits for no other. */
+enum {
+    NX_STEP_OUTSTANDING = 0xfe,
+    NX_STEP_DONE = 0xff,
+};
+
+struct nx_coll_send {
+    struct nx_send_req req;
+    struct nx_coll_op *op;
+    uint32_t step;
+};
+
+struct nx_coll_op {
+    struct nexar_op op;
+    struct nx_inflight inflight;
+    struct nx_list link; /* comm->running or comm->idle */
+    /* const while it runs */
+    nexar_comm *comm;     /* a reference while it runs */
+    struct nx_plan *plan; /* a reference */
+    struct nx_coll_args args;
+    struct nx_coll_call announced;
+    uint8_t *buf[NX_BUFS];
+    /* of this plan; one allocation with the op itself */
+    size_t bytes;
+    struct nx_coll_recv *recvs;
+    struct nx_coll_send *sends;
+    uint8_t *waits;     /* lock; per step: predecessors that are not done, or how far it is */
+    uint32_t *finished; /* steps, in the order in which they ended */
+    uint32_t *ready;    /* steps that may start, in order */
+    uint8_t *scratch;
+    /* lock */
+    struct nx_mutex lock;
+    uint32_t finished_in, finished_out, ready_in, ready_out;
+    uint32_t outstanding; /* started and not done */
+    bool running;         /* a thread is at it, or it has not begun */
+    bool ended;
+    nexar_status status;
+    nexar_error error;
+};
+
+/* "all_reduce #7" */
+void nx_coll_title(const struct nx_coll_op *op, char *text, size_t cap);
+
+/* ---- exec.c ---- */
+
+void nx_coll_start(struct nx_coll_op *op);
+/* A step that was outstanding is done, or has failed with `error`. */
+void nx_coll_step_done(struct nx_coll_op *op, uint32_t step);
+void nx_coll_step_failed(struct nx_coll_op *op, uint32_t step, nexar_status status, const nexar_error *error);
+/* Ends the operation early; the first failure counts.  `tell`: the other ranks do not know yet. */
+void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error *error, bool tell);
+
+/* ---- start.c ---- */
+
+/* Starts a step.  NEXAR_OK: done already; NEXAR_EAGAIN: outstanding; else failed, with this thread's last error. */
+nexar_status nx_coll_step_start(struct nx_coll_op *op, uint32_t step);
+/* Ends a step that is outstanding, if that can be done. */
+void nx_coll_step_cancel(struct nx_coll_op *op, uint32_t step, nexar_status why);
+
+/* ---- fail.c ---- */
+
+/* Words for a receive or a send that failed. */
+void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nexar_error *error);
+void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, uint64_t count, nexar_error *error);
+/* For a deadline, a cancellation, or a communicator that was closed. */
+void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *error);
+/* Tells all other ranks that this operation has failed here. */
+void nx_coll_tell(struct nx_coll_op *op, nexar_status status, const nexar_error *error);
+/* The first receive that is outstanding, or UINT32_MAX. */
+uint32_t nx_coll_waits_for(struct nx_coll_op *op);
+/* Finds a running operation and holds it; NULL if there is none. */
+struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence);
+
+#endif

@@ -1,0 +1,58 @@
+/* coll/select.h - which algorithm a collective uses: rules read from top to bottom, the first that fits.
+ *
+ * All ranks of a communicator must have the same rules, or they would wait for messages that nobody sends: they compare
+ * `digest` when the communicator is made. */
+#ifndef NX_COLL_SELECT_H
+#define NX_COLL_SELECT_H
+
+#include "coll/build.h"
+
+enum nx_coll {
+    NX_COLL_ALL_REDUCE,
+    NX_COLL_BROADCAST,
+    NX_COLL_BARRIER,
+};
+#define NX_COLLS 3
+
+struct nx_algorithm {
+    enum nx_coll coll;
+    const char *name;
+    nx_build_fn build;
+    bool by_rank;   /* sums in the order of ranks, or sums nothing */
+    size_t segment; /* bytes it cuts into; 0: it does not cut */
+};
+
+struct nx_rule {
+    const struct nx_algorithm *algorithm;
+    uint32_t min_n, max_n; /* ranks, both included, as are the bytes */
+    uint64_t min_bytes, max_bytes;
+};
+
+#define NX_RULES_LIMIT 64
+
+struct nx_select {
+    struct nx_rule rules[NX_RULES_LIMIT];
+    size_t count;
+    uint64_t digest;
+};
+
+/* The defaults, with the rules of `tune` in front of them (NULL or "": none):
+ *     rule {"," rule}, rule = collective ":" from "-" [to] ":" algorithm
+ * with sizes in bytes, or k, m, g of them (1024), both ends included: "all_reduce:0-64k:rd,all_reduce:64k-:ring".
+ * `reproducible`: only algorithms that sum by rank; naming another is an error.
+ * NEXAR_OK, NEXAR_ECONFIG with the part that is wrong in the text. */
+nexar_status nx_select_init(struct nx_select *select, const char *tune, bool reproducible);
+
+/* Never NULL: the last rules of each collective fit everything.  `nbytes`: of the whole vector. */
+const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
+                                               uint64_t nbytes);
+
+/* Its place in the table of all algorithms, the same on all ranks of this version; and the name at a place, "?" if it
+ * is none. */
+uint32_t nx_algorithm_number(const struct nx_algorithm *algorithm);
+const char *nx_algorithm_name(uint32_t number);
+
+/* "all_reduce", ... */
+const char *nx_coll_name(enum nx_coll coll);
+
+#endif

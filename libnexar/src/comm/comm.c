@@ -1,0 +1,147 @@
+/* comm/comm.c - communicators: made, asked, closed.
+ *
+ * Owner: any thread; fields as comm.h says.  Collectives are in coll/, messages between two ranks in p2p.c. */
+#include "comm/comm.h"
+
+#include "base/mem.h"
+#include "coll/exec.h"
+
+enum {
+    PLANS = 256,
+    PLAN_BYTES = 64 << 20,
+};
+
+nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
+                         nx_time timeout, const struct nx_select *select, nexar_comm **out)
+{
+    nexar_comm *comm = nx_calloc(1, sizeof(*comm));
+    nexar_status st;
+
+    *out = NULL;
+    if (comm == NULL) {
+        nx_free(world);
+        return nx_fail(NEXAR_ENOMEM, "no memory for a communicator");
+    }
+    comm->net = net;
+    comm->id = id;
+    comm->rank = rank;
+    comm->size = size;
+    comm->world = world;
+    comm->timeout = timeout;
+    comm->select = select;
+    atomic_init(&comm->refs, 1);
+    nx_mutex_init(&comm->lock, NX_LOCK_COMM);
+    nx_plans_init(&comm->plans, PLANS, PLAN_BYTES);
+    nx_list_init(&comm->running);
+    nx_list_init(&comm->idle);
+    st = nx_scope_open(&net->lanes, id, comm, nx_coll_mismatch, &comm->scope);
+    if (st != NEXAR_OK) {
+        nx_comm_drop(comm);
+        return st;
+    }
+    *out = comm;
+    return NEXAR_OK;
+}
+
+void nx_comm_hold(nexar_comm *comm)
+{
+    atomic_fetch_add_explicit(&comm->refs, 1, memory_order_relaxed);
+}
+
+void nx_comm_drop(nexar_comm *comm)
+{
+    if (comm == NULL || atomic_fetch_sub_explicit(&comm->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    nx_coll_free_idle(comm);
+    nx_plans_fini(&comm->plans);
+    nx_mutex_fini(&comm->lock);
+    nx_free((void *)(uintptr_t)comm->world);
+    nx_free(comm);
+}
+
+uint32_t nx_comm_rank_of(const nexar_comm *comm, uint32_t world)
+{
+    if (comm->world == NULL)
+        return world < comm->size ? world : NEXAR_NO_RANK;
+    for (uint32_t i = 0; i < comm->size; i++) {
+        if (comm->world[i] == world)
+            return i;
+    }
+    return NEXAR_NO_RANK;
+}
+
+nexar_status nx_comm_check(const nexar_comm *comm, const char *call, bool blocks)
+{
+    if (comm == NULL)
+        return nx_fail(NEXAR_EINVAL, "%s: the communicator is NULL", call);
+    if (atomic_load_explicit(&((nexar_comm *)(uintptr_t)comm)->closed, memory_order_relaxed))
+        return nx_fail(NEXAR_ECLOSED, "%s: the communicator is closed", call);
+    return blocks ? nx_engine_may_block() : nx_engine_alive();
+}
+
+uint32_t nexar_comm_rank(const nexar_comm *comm)
+{
+    return comm == NULL ? 0 : comm->rank;
+}
+
+uint32_t nexar_comm_size(const nexar_comm *comm)
+{
+    return comm == NULL ? 0 : comm->size;
+}
+
+uint64_t nexar_comm_id(const nexar_comm *comm)
+{
+    return comm == NULL ? 0 : comm->id;
+}
+
+nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_conn **conn)
+{
+    nexar_status st = nx_comm_check(comm, "peer", false);
+    struct nx_peer *peer;
+
+    if (conn == NULL)
+        return nx_fail(NEXAR_EINVAL, "peer: there is no place for the connection");
+    *conn = NULL;
+    if (st != NEXAR_OK)
+        return st;
+    if (rank >= comm->size || rank == comm->rank)
+        return nx_fail(NEXAR_EINVAL, "peer: rank %u is %s; the communicator has %u ranks", rank,
+                       rank == comm->rank ? "this rank itself" : "not there", comm->size);
+    peer = comm->net->peer[nx_comm_world(comm, rank)];
+    *conn = nx_peer_conn(peer, &st);
+    /* The peer keeps its connection until the communicator is closed: the borrowed pointer stays good. */
+    nx_conn_drop(*conn);
+    return st;
+}
+
+void nexar_comm_close(nexar_comm *comm)
+{
+    if (comm == NULL || atomic_exchange(&comm->closed, true))
+        return;
+    if (comm->close != NULL)
+        comm->close(comm, comm->close_arg);
+    else
+        nx_comm_drop(comm);
+}
+
+nexar_status nexar_completion_fd(nexar_comm *comm, int32_t *fd)
+{
+    nexar_status st = nx_comm_check(comm, "completion_fd", false);
+
+    if (fd == NULL)
+        return nx_fail(NEXAR_EINVAL, "completion_fd: there is no place for the descriptor");
+    *fd = -1;
+    return st == NEXAR_OK ? nx_completion_fd(&comm->net->completions, fd) : st;
+}
+
+nexar_status nexar_completion_next(nexar_comm *comm, uint64_t *cookie)
+{
+    nexar_status st = nx_comm_check(comm, "completion_next", false);
+
+    if (cookie == NULL)
+        return nx_fail(NEXAR_EINVAL, "completion_next: there is no place for the cookie");
+    *cookie = 0;
+    if (st != NEXAR_OK)
+        return st;
+    return nx_completion_pop(&comm->net->completions, cookie) ? NEXAR_OK : NEXAR_EAGAIN;
+}

@@ -1,0 +1,75 @@
+/* comm/comm.h - a communicator: members, id, order of collectives, and what is wrong with it.
+ *
+ * The public object.  Ops hold a reference, so it may be closed while they end. */
+#ifndef NX_COMM_COMM_H
+#define NX_COMM_COMM_H
+
+#include "coll/plan.h"
+#include "net/xfer.h"
+#include "nexar/comm.h"
+
+#define NX_WORLD_ID UINT64_C(1)
+
+struct nx_coll_op;
+
+struct nx_comm_stats {
+    _Atomic uint64_t finished[NX_COLLS];
+    _Atomic uint64_t failed;
+};
+
+/* An operation that another rank ended before it began here. */
+struct nx_aborted {
+    uint64_t sequence;
+    nexar_error error;
+};
+
+enum { NX_ABORTED_MAX = 16 };
+
+struct nexar_comm {
+    /* const after init */
+    struct nx_net *net;
+    uint64_t id;
+    uint32_t rank, size;
+    const uint32_t *world; /* owned; world rank of each rank; NULL: the same */
+    nx_time timeout;
+    const struct nx_select *select; /* borrowed */
+    struct nx_scope *scope;
+    void (*close)(struct nexar_comm *comm, void *arg); /* of the world: takes the node apart */
+    void *close_arg;
+    /* atomic */
+    _Atomic uint32_t refs;
+    _Atomic bool closed;
+    _Atomic uint32_t lost; /* a member that was lost, world rank + 1; 0: none */
+    struct nx_comm_stats stats;
+    /* lock */
+    struct nx_mutex lock;
+    uint64_t sequence; /* of the last collective */
+    struct nx_plans plans;
+    struct nx_list running; /* struct nx_coll_op.link */
+    struct nx_list idle;    /* finished ones, kept for the next call of the same plan */
+    uint32_t idle_count;
+    size_t idle_bytes;
+    bool broken; /* by a mismatch: no collectives any more */
+    nexar_error broken_error;
+    struct nx_aborted aborted[NX_ABORTED_MAX];
+    uint32_t aborted_count; /* ever; a ring */
+};
+
+/* Takes over `world` (allocated, or NULL for all ranks).  The caller gets the only reference. */
+nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
+                         nx_time timeout, const struct nx_select *select, nexar_comm **comm);
+void nx_comm_hold(nexar_comm *comm);
+void nx_comm_drop(nexar_comm *comm);
+
+static inline uint32_t nx_comm_world(const nexar_comm *comm, uint32_t rank)
+{
+    return comm->world == NULL ? rank : comm->world[rank];
+}
+
+/* Rank in the communicator of a world rank; NEXAR_NO_RANK if it is no member. */
+uint32_t nx_comm_rank_of(const nexar_comm *comm, uint32_t world);
+
+/* NEXAR_OK, or NEXAR_EINVAL, NEXAR_ECLOSED, NEXAR_EFORK, NEXAR_EDEADLK (if the call would block). */
+nexar_status nx_comm_check(const nexar_comm *comm, const char *call, bool blocks);
+
+#endif

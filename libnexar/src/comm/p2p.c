@@ -1,0 +1,188 @@
+/* comm/p2p.c - messages between two ranks of a communicator: arguments checked, then the lanes.
+ *
+ * Owner: any thread.  Matching is the lane table's, moving is net/'s. */
+#include "comm/comm.h"
+
+#include "net/arrive.h"
+
+#include <stdio.h>
+
+static struct nx_names names_of(const nexar_comm *comm, const char *call)
+{
+    return (struct nx_names){.call = call, .comm = comm->id, .world = comm->world, .size = comm->size};
+}
+
+static nexar_status check_rank(const nexar_comm *comm, const char *call, const char *what, uint32_t rank, bool any)
+{
+    if (rank < comm->size || (any && rank == NEXAR_ANY))
+        return NEXAR_OK;
+    return nx_fail(NEXAR_EINVAL, "%s: %s %u is not one of the %u ranks", call, what, rank, comm->size);
+}
+
+static nexar_status check_buffer(const char *call, const void *buf, size_t nbytes)
+{
+    if (buf != NULL || nbytes == 0)
+        return NEXAR_OK;
+    return nx_fail(NEXAR_EINVAL, "%s: the buffer is NULL and should have %zu bytes", call, nbytes);
+}
+
+/* To oneself: the message goes straight into the lane table, whatever its size. */
+static nexar_status send_self(nexar_comm *comm, struct nx_send_op *op, nexar_op **op_out)
+{
+    nexar_status st;
+
+    op->req.head.len = op->req.payload_len;
+    st = nx_arrive_local(&comm->net->lanes, nx_comm_world(comm, comm->rank), &op->req.head, op->req.payload);
+    nx_net_op_end(comm->net, &op->inflight);
+    nx_op_finish(&op->op, st, nx_last_error());
+    return nx_op_return(&op->op, op_out, NULL);
+}
+
+static nexar_status start_send(nexar_comm *comm, const char *call, const void *buf, size_t nbytes, uint32_t dest,
+                               uint32_t tag, const nexar_call_opts *opts, nexar_op **op_out)
+{
+    struct nx_names names;
+    struct nx_send_op *op;
+    nx_time now, deadline;
+    nexar_status st = nx_comm_check(comm, call, op_out == NULL);
+    uint32_t world;
+
+    if (op_out != NULL)
+        *op_out = NULL;
+    if (st == NEXAR_OK)
+        st = check_rank(comm, call, "dest", dest, false);
+    if (st == NEXAR_OK)
+        st = check_buffer(call, buf, nbytes);
+    if (st == NEXAR_OK && tag == NEXAR_ANY)
+        st = nx_fail(NEXAR_EINVAL, "%s: the tag must be below %u", call, NEXAR_ANY);
+    if (st == NEXAR_OK)
+        st = nx_deadline(opts, comm->timeout, &now, &deadline);
+    if (st != NEXAR_OK)
+        return st;
+    names = names_of(comm, call);
+    st = nx_send_op_new(comm->net, &names, deadline, &op);
+    if (st != NEXAR_OK)
+        return st;
+    world = nx_comm_world(comm, dest);
+    op->req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = tag};
+    op->req.payload = buf;
+    op->req.payload_len = nbytes;
+    op->req.order = &comm->scope->peer[world].send_order;
+    if (dest == comm->rank)
+        return send_self(comm, op, op_out);
+    return nx_send_op_run(op, comm->net->peer[world], op_out);
+}
+
+static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
+                               nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out)
+{
+    struct nx_names names;
+    struct nx_recv_op *op;
+    nx_time now, deadline;
+    nexar_status st = nx_comm_check(comm, call, op_out == NULL);
+
+    if (op_out != NULL)
+        *op_out = NULL;
+    if (info != NULL)
+        *info = (nexar_recv_info){0};
+    if (st == NEXAR_OK)
+        st = check_rank(comm, call, "src", src, true);
+    if (st == NEXAR_OK)
+        st = check_buffer(call, buf, nbytes);
+    if (st == NEXAR_OK)
+        st = nx_deadline(opts, comm->timeout, &now, &deadline);
+    if (st != NEXAR_OK)
+        return st;
+    names = names_of(comm, call);
+    st = nx_recv_op_new(comm->net, &names, deadline, &op);
+    if (st != NEXAR_OK)
+        return st;
+    op->recv.key = (struct nx_key){.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src),
+                                   .lane = NX_LANE_P2P,
+                                   .scope = comm->id,
+                                   .id = tag == NEXAR_ANY ? NX_ANY_ID : tag};
+    op->recv.dst = buf;
+    op->recv.cap = nbytes;
+    return nx_recv_op_run(op, info, op_out);
+}
+
+nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
+                        const nexar_call_opts *opts, nexar_op **op_out)
+{
+    return start_send(comm, "send", buf, nbytes, dest, tag, opts, op_out);
+}
+
+nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag, nexar_recv_info *info,
+                        const nexar_call_opts *opts, nexar_op **op_out)
+{
+    return start_recv(comm, "recv", buf, nbytes, src, tag, info, opts, op_out);
+}
+
+nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_nbytes, uint32_t dest, uint32_t sendtag,
+                            void *recvbuf, size_t recv_nbytes, uint32_t src, uint32_t recvtag, nexar_recv_info *info,
+                            const nexar_call_opts *opts)
+{
+    nexar_op *sent = NULL, *received = NULL;
+    nexar_error error;
+    nexar_status st = nx_comm_check(comm, "sendrecv", true), second;
+
+    /* The receive first: what comes then needs no buffer. */
+    if (st == NEXAR_OK)
+        st = start_recv(comm, "sendrecv", recvbuf, recv_nbytes, src, recvtag, info, opts, &received);
+    if (st != NEXAR_OK)
+        return st;
+    st = start_send(comm, "sendrecv", sendbuf, send_nbytes, dest, sendtag, opts, &sent);
+    if (st != NEXAR_OK) {
+        error = *nx_last_error();
+        nexar_op_close(received);
+        return nx_fail_with(&error);
+    }
+    do
+        st = nexar_op_wait(sent, NEXAR_FOREVER);
+    while (st == NEXAR_EINTR);
+    error = *nx_last_error();
+    if (st != NEXAR_OK)
+        nexar_op_cancel(received);
+    do
+        second = nexar_op_wait(received, NEXAR_FOREVER);
+    while (second == NEXAR_EINTR);
+    if (st == NEXAR_OK) {
+        st = second;
+        error = *nx_last_error();
+    }
+    if (second == NEXAR_OK && info != NULL)
+        nexar_op_recv_info(received, info);
+    nexar_op_close(sent);
+    nexar_op_close(received);
+    return st == NEXAR_OK ? st : nx_fail_with(&error);
+}
+
+nexar_status nexar_probe(nexar_comm *comm, uint32_t src, uint32_t tag, nexar_recv_info *info,
+                         const nexar_call_opts *opts)
+{
+    struct nx_key key = {.lane = NX_LANE_P2P};
+    nexar_status st = nx_comm_check(comm, "probe", true);
+    uint32_t from;
+    uint64_t id, len;
+    nx_time now, deadline;
+
+    if (info != NULL)
+        *info = (nexar_recv_info){0};
+    if (st == NEXAR_OK)
+        st = check_rank(comm, "probe", "src", src, true);
+    if (st == NEXAR_OK)
+        st = nx_deadline(opts, comm->timeout, &now, &deadline);
+    if (st != NEXAR_OK)
+        return st;
+    key.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src);
+    key.scope = comm->id;
+    key.id = tag == NEXAR_ANY ? NX_ANY_ID : tag;
+    st = nx_lane_probe(&comm->net->lanes, &key, deadline, &from, &id, &len);
+    if (st == NEXAR_EAGAIN)
+        return nx_fail(NEXAR_ETIMEDOUT, "probe: no such message after %.3g s", (double)(nx_now() - now) / 1e9);
+    if (st == NEXAR_EPEER && src != NEXAR_ANY && src != comm->rank)
+        return nx_peer_fail(comm->net->peer[key.peer]);
+    if (st == NEXAR_OK && info != NULL)
+        *info = (nexar_recv_info){.source = nx_comm_rank_of(comm, from), .tag = (uint32_t)id, .nbytes = len};
+    return st;
+}
