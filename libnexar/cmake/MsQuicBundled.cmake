@@ -186,8 +186,10 @@ function(nexar_bundle_msquic prefix_var)
         return()
     endif()
     message(STATUS "Building MsQuic ${msquic_version} into ${prefix} (once, about a minute)")
-    set(work "${prefix}.tmp")
-    file(REMOVE_RECURSE "${work}") # left by a build that was killed
+    file(GLOB abandoned "${prefix}.tmp.*") # by a build that was killed; its make may still be at work there
+    file(REMOVE_RECURSE ${abandoned})
+    string(RANDOM LENGTH 8 unique)
+    set(work "${prefix}.tmp.${unique}")
     nexar_fetch_msquic("${work}" source)
     nexar_build_msquic("${work}" "${source}")
 

@@ -7,6 +7,7 @@ Looks at every text file that git knows, or would add; without git, at the proje
 import argparse
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -21,9 +22,9 @@ RULES = {
 
 
 def files(root: pathlib.Path):
-    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            capture_output=True, check=False)
-    if listed.returncode == 0:
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, check=False) if shutil.which("git") else None
+    if listed and listed.returncode == 0:
         return [root / name for name in listed.stdout.decode().split("\0") if name]
     folders = ("libnexar", "pynexar", "tests", "bench")
     return [p for p in root.glob("*")] + [p for folder in folders for p in (root / folder).rglob("*")]
