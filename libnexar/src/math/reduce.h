@@ -2,10 +2,11 @@
  *
  * Exact to the last bit on every processor, for every alignment and however the elements are cut into calls:
  * - integers wrap;
- * - a float result that is not a number is always the positive quiet NaN without payload (0x7fc00000, 0x7ff8000000000000),
- *   also for sum and prod, where processors and compilers differ in which operand's payload survives;
+ * - a float result that is not a number is always the positive quiet NaN without payload (0x7fc00000 and
+ *   0x7ff8000000000000), also for sum and prod, where processors and compilers differ in whose payload survives;
  * - min and max: if either operand is NaN, so is the result; -0 is less than +0.
- * Hence op(x, y) and op(y, x) have the same bits for every operator, and nobody needs to care which operand was "left". */
+ * Hence op(x, y) and op(y, x) have the same bits for every operator, and nobody needs to care which operand was
+ * "left". */
 #ifndef NX_MATH_REDUCE_H
 #define NX_MATH_REDUCE_H
 
@@ -19,8 +20,8 @@ typedef void (*nx_reduce_fn)(void *acc, const void *in, size_t count);
 /* The best kernel for this processor; NULL if the operator does not exist for the type.  Any thread; cheap. */
 nx_reduce_fn nx_reduce_kernel(nexar_reduce_op op, nexar_dtype dtype);
 
-/* What a user may do instead, for an error's text: "float32 takes sum, prod, min, max", or, for a type that takes nothing,
- * "float16 is not reduced; float32, float64 are".  Cut at `cap` bytes. */
+/* What a user may do instead, for an error's text: "float32 takes sum, prod, min, max", or, for a type that takes
+ * nothing, "float16 is not reduced; float32, float64 are".  Cut at `cap` bytes. */
 void nx_reduce_supported(nexar_dtype dtype, char *text, size_t cap);
 
 /* A reduction of bytes that come in pieces, in order, cut anywhere: also in the middle of an element. */

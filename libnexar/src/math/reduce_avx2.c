@@ -1,8 +1,8 @@
 /* math/reduce_avx2.c - the kernels with 256-bit vectors.
  *
- * Owner: nobody, they are pure.  Compiled with -mavx2 of its own and called only after nx_cpu_has(NX_CPU_AVX2); without that
- * flag (another architecture) the table is empty.  What does not fill a vector goes to the scalar kernel, which has the same
- * bits by construction.  See math/reduce.h for the rules of NaN and signed zeros. */
+ * Owner: nobody, they are pure.  Compiled with -mavx2 of its own and called only after nx_cpu_has(NX_CPU_AVX2); without
+ * that flag (another architecture) the table is empty.  What does not fill a vector goes to the scalar kernel, which
+ * has the same bits by construction.  See math/reduce.h for the rules of NaN and signed zeros. */
 #include "math/reduce_table.h"
 
 #if defined(__AVX2__)
@@ -76,8 +76,8 @@ static __m256d prod_f64(__m256d x, __m256d y)
     return clean_f64(r, r, r);
 }
 
-/* The instruction gives its second operand where the two compare equal.  Asked both ways round the two answers differ for
- * zeros of unlike sign alone, and there "or" makes the -0 that min wants, "and" the +0 that max wants. */
+/* The instruction gives its second operand where the two compare equal.  Asked both ways round the two answers differ
+ * for zeros of unlike sign alone, and there "or" makes the -0 that min wants, "and" the +0 that max wants. */
 static __m256 min_f32(__m256 x, __m256 y)
 {
     return clean_f32(_mm256_or_ps(_mm256_min_ps(x, y), _mm256_min_ps(y, x)), x, y);

@@ -1,7 +1,7 @@
 /* math/reduce_scalar.c - the kernels in plain C: the definition of what every operator does.
  *
- * Owner: nobody, they are pure.  Written to be obviously right: the tests compare all other kernels with these bit for bit.
- * A new type is four functions and a column of the table. */
+ * Owner: nobody, they are pure.  Written to be obviously right: the tests compare all other kernels with these bit for
+ * bit.  A new type is four functions and a column of the table. */
 #include "math/reduce_table.h"
 
 #include <math.h>
