@@ -1,10 +1,11 @@
-/* bench/c/bench_reduce.c - speed of the reduction kernels, against the loop that a compiler makes for this very machine.
+/* bench/c/bench_reduce.c - speed of the reduction kernels, against the loop that a compiler makes for this very
+ * machine.
  *
  * Build after the library, with one line:
- *     gcc -std=gnu11 -O3 -march=native -Ilibnexar/include -Ilibnexar/src bench/c/bench_reduce.c build/libnexar_testing.a \
- *         -lm -lpthread -o bench_reduce
- * Prints one JSON object a line.  `p50` and `p99` are GB/s of one operand; `plain_ratio` is the median over rounds of (time of
- * the plain loop / time of the kernel), the two run alternately, so that noise of the machine hits both. */
+ *     gcc -std=gnu11 -O3 -march=native -Ilibnexar/include -Ilibnexar/src bench/c/bench_reduce.c \
+ *         build/libnexar_testing.a -o bench_reduce
+ * Prints one JSON object a line.  `p50` and `p99` are GB/s of one operand; `plain_ratio` is the median over rounds of
+ * (time of the plain loop / time of the kernel), the two run alternately, so that noise of the machine hits both. */
 #include "math/reduce.h"
 #include "math/reduce_table.h"
 

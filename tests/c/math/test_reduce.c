@@ -1,4 +1,5 @@
-/* tests/c/math/test_reduce.c - every kernel bit for bit against the scalar ones; those against what the header promises. */
+/* tests/c/math/test_reduce.c - every kernel bit for bit against the scalar ones; those against what the header
+ * promises. */
 #include "math/reduce.h"
 #include "math/reduce_table.h"
 
@@ -63,8 +64,8 @@ static void fill(struct rng *rng, unsigned char *p, size_t count, size_t size)
     }
 }
 
-/* One kernel against the scalar one, for all tails, with acc and in off alignment by all distances, and nothing beyond the
- * end touched. */
+/* One kernel against the scalar one, for all tails, with acc and in off alignment by all distances, and nothing beyond
+ * the end touched. */
 static void compare(nx_reduce_fn fn, nx_reduce_fn oracle, size_t size, struct rng *rng)
 {
     unsigned char in[SHIFTS + TAILS * BIG];
