@@ -187,7 +187,9 @@ function(nexar_bundle_msquic prefix_var)
     endif()
     message(STATUS "Building MsQuic ${msquic_version} into ${prefix} (once, about a minute)")
     file(GLOB abandoned "${prefix}.tmp.*") # by a build that was killed; its make may still be at work there
-    file(REMOVE_RECURSE ${abandoned})
+    if(abandoned) # CMake before 3.26 takes no empty list
+        file(REMOVE_RECURSE ${abandoned})
+    endif()
     string(RANDOM LENGTH 8 unique)
     set(work "${prefix}.tmp.${unique}")
     nexar_fetch_msquic("${work}" source)
