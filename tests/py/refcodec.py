@@ -74,7 +74,7 @@ bytes nonce, bytes group, text software
 74 mesh_ack: u32 rank, u64 incarnation
 75 hold: u8 lane, u64 scope, u64 id
 76 release: u8 lane, u64 scope, u64 id
-77 bye: u32 reason
+77 bye: u32 reason, u64 messages
 78 bye_ack:
 79 op_aborted: u16 status, u32 rank, u64 comm, u64 sequence, u64 call, u64 count, text reason
 """

@@ -205,6 +205,7 @@ struct nx_msg_release {
 
 struct nx_msg_bye {
     uint32_t reason;
+    uint64_t messages; /* of users and collectives, sent on this connection so far: answered when all are in */
 };
 
 struct nx_msg_bye_ack {
@@ -264,7 +265,7 @@ struct nx_msg_op_aborted {
     XX(MESH_ACK, 74, mesh_ack, CONTROL, F(mesh_ack, rank) F(mesh_ack, incarnation))                                    \
     XX(HOLD, 75, hold, CONTROL, F(hold, lane) F(hold, scope) F(hold, id))                                              \
     XX(RELEASE, 76, release, CONTROL, F(release, lane) F(release, scope) F(release, id))                               \
-    XX(BYE, 77, bye, CONTROL, F(bye, reason))                                                                          \
+    XX(BYE, 77, bye, CONTROL, F(bye, reason) F(bye, messages))                                                         \
     XX(BYE_ACK, 78, bye_ack, CONTROL, )                                                                                \
     XX(OP_ABORTED, 79, op_aborted, CONTROL,                                                                            \
        F(op_aborted, status) F(op_aborted, rank) F(op_aborted, comm) F(op_aborted, sequence) F(op_aborted, call)       \
