@@ -187,10 +187,8 @@ function(nexar_bundle_msquic prefix_var)
     endif()
     message(STATUS "Building MsQuic ${msquic_version} into ${prefix} (once, about a minute)")
     file(GLOB abandoned "${prefix}.tmp.*") # by a build that was killed; its make may still be at work there
-    if(abandoned) # CMake before 3.26 takes no empty list
-        if(abandoned)
+    if(abandoned) # an empty list is an error
         file(REMOVE_RECURSE ${abandoned})
-    endif()
     endif()
     string(RANDOM LENGTH 8 unique)
     set(work "${prefix}.tmp.${unique}")
