@@ -12,18 +12,32 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-void nx_completions_init(struct nx_completions *c)
+struct nx_completions *nx_completions_new(void)
 {
-    *c = (struct nx_completions){.fd = -1};
+    struct nx_completions *c = nx_calloc(1, sizeof(*c));
+
+    if (c == NULL)
+        return NULL;
+    atomic_init(&c->refs, 1);
+    c->fd = -1;
     nx_mutex_init(&c->lock, NX_LOCK_QUEUE);
+    return c;
 }
 
-void nx_completions_fini(struct nx_completions *c)
+void nx_completions_hold(struct nx_completions *c)
 {
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+}
+
+void nx_completions_drop(struct nx_completions *c)
+{
+    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
     if (c->fd >= 0)
         close(c->fd);
     nx_free(c->cookie);
     nx_mutex_fini(&c->lock);
+    nx_free(c);
 }
 
 static nexar_status grow(struct nx_completions *c)

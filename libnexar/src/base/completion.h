@@ -4,7 +4,9 @@
 
 #include "base/thread.h"
 
+/* Shared by a node and all its ops: it goes with the last of them. */
 struct nx_completions {
+    _Atomic uint32_t refs;
     struct nx_mutex lock;
     int fd;           /* eventfd; -1 until it is asked for */
     uint64_t *cookie; /* ring */
@@ -12,8 +14,11 @@ struct nx_completions {
     size_t reserved; /* promised by nx_completion_reserve and not yet pushed */
 };
 
-void nx_completions_init(struct nx_completions *c);
-void nx_completions_fini(struct nx_completions *c);
+/* One reference; NULL when memory is short. */
+struct nx_completions *nx_completions_new(void);
+void nx_completions_hold(struct nx_completions *c);
+/* NULL is legal. */
+void nx_completions_drop(struct nx_completions *c);
 
 /* Makes room for one push, so that the push itself cannot fail.  NEXAR_ENOMEM. */
 nexar_status nx_completion_reserve(struct nx_completions *c);

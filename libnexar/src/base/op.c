@@ -28,6 +28,7 @@ void nx_op_init(struct nexar_op *op, const struct nx_op_class *class, struct nx_
 {
     op->class = class;
     op->completions = completions;
+    nx_completions_hold(completions);
     op->begun = now;
     op->deadline = deadline;
     op->receives = false;
@@ -48,13 +49,19 @@ void nx_op_hold(struct nexar_op *op)
     atomic_fetch_add_explicit(&op->refs, 1, memory_order_relaxed);
 }
 
+void nx_op_abandon(struct nexar_op *op)
+{
+    nx_free(op->error);
+    op->error = NULL;
+    nx_completions_drop(op->completions);
+    nx_mutex_fini(&op->lock);
+}
+
 void nx_op_drop(struct nexar_op *op)
 {
     if (atomic_fetch_sub_explicit(&op->refs, 1, memory_order_acq_rel) != 1)
         return;
-    nx_free(op->error);
-    op->error = NULL;
-    nx_mutex_fini(&op->lock);
+    nx_op_abandon(op);
     op->class->release(op);
 }
 

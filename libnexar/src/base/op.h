@@ -23,7 +23,7 @@ struct nx_op_class {
 struct nexar_op {
     /* const after init */
     const struct nx_op_class *class;
-    struct nx_completions *completions; /* borrowed; outlives all ops */
+    struct nx_completions *completions; /* a reference */
     nx_time begun, deadline;
     bool receives;
     /* atomic */
@@ -45,6 +45,8 @@ struct nexar_op {
 /* Two references: the user's and the owner's. */
 void nx_op_init(struct nexar_op *op, const struct nx_op_class *class, struct nx_completions *completions, nx_time now,
                 nx_time deadline);
+/* Undoes nx_op_init for an op that never began; its memory is the owner's again. */
+void nx_op_abandon(struct nexar_op *op);
 void nx_op_hold(struct nexar_op *op);
 void nx_op_drop(struct nexar_op *op);
 

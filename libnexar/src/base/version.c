@@ -1,8 +1,10 @@
 /* base/version.c - which library this is: its release and its binary interface.
  *
- * Owner: nobody, both are constants.  The release is the one of CMakeLists.txt, which gives it to the compiler; it does
+ * Owner: nobody, all are constants.  The release is the one of CMakeLists.txt, which gives it to the compiler; it does
  * not say how the library was configured. */
-#include "nexar/base.h"
+#include "nexar/nexar.h"
+
+#include <string.h>
 
 uint32_t nexar_abi_version(void)
 {
@@ -12,4 +14,23 @@ uint32_t nexar_abi_version(void)
 const char *nexar_version(void)
 {
     return NX_VERSION;
+}
+
+size_t nexar_struct_size(const char *name)
+{
+    static const struct {
+        const char *name;
+        size_t size;
+    } structs[] = {
+#define SIZE(type) {#type, sizeof(type)}
+        SIZE(nexar_call_opts), SIZE(nexar_config), SIZE(nexar_config_field), SIZE(nexar_error),
+        SIZE(nexar_ext_key),   SIZE(nexar_iov),    SIZE(nexar_recv_info),
+#undef SIZE
+    };
+
+    for (size_t i = 0; name != NULL && i < sizeof(structs) / sizeof(structs[0]); i++) {
+        if (strcmp(name, structs[i].name) == 0)
+            return structs[i].size;
+    }
+    return 0;
 }

@@ -326,7 +326,7 @@ static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_col
         memcpy(op->ready, s->ready, s->nready * sizeof(uint32_t));
     }
     nx_comm_hold(comm);
-    nx_op_init(&op->op, &class, &comm->net->completions, now, deadline);
+    nx_op_init(&op->op, &class, comm->net->completions, now, deadline);
 }
 
 /* An op for the plan, from those left over or new. */
@@ -361,7 +361,7 @@ static nexar_status give_up(struct nx_coll_op *op, nexar_status st)
 {
     nexar_error error = *nx_last_error();
 
-    nx_mutex_fini(&op->op.lock);
+    nx_op_abandon(&op->op);
     release(&op->op);
     return st == NEXAR_OK ? st : nx_fail_with(&error);
 }

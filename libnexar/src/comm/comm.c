@@ -131,7 +131,7 @@ nexar_status nexar_completion_fd(nexar_comm *comm, int32_t *fd)
     if (fd == NULL)
         return nx_fail(NEXAR_EINVAL, "completion_fd: there is no place for the descriptor");
     *fd = -1;
-    return st == NEXAR_OK ? nx_completion_fd(&comm->net->completions, fd) : st;
+    return st == NEXAR_OK ? nx_completion_fd(comm->net->completions, fd) : st;
 }
 
 nexar_status nexar_completion_next(nexar_comm *comm, uint64_t *cookie)
@@ -143,5 +143,5 @@ nexar_status nexar_completion_next(nexar_comm *comm, uint64_t *cookie)
     *cookie = 0;
     if (st != NEXAR_OK)
         return st;
-    return nx_completion_pop(&comm->net->completions, cookie) ? NEXAR_OK : NEXAR_EAGAIN;
+    return nx_completion_pop(comm->net->completions, cookie) ? NEXAR_OK : NEXAR_EAGAIN;
 }

@@ -194,9 +194,7 @@ struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const stru
     } else if (fine) {
         nx_msg_admit(lanes, msg, scope, &todo);
     }
-    if (fine)
-        lanes->peer[peer].incoming++;
-    else
+    if (!fine)
         nx_msg_leave(lanes, msg);
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
@@ -291,7 +289,6 @@ void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status stat
     nx_lock(&lanes->lock);
     recv = msg->recv;
     mine = recv != NULL || msg->discard || status != NEXAR_OK;
-    lanes->peer[msg->key.peer].incoming--;
     if (recv != NULL)
         recv->state = NX_RECV_BUSY;
     else if (mine)

@@ -19,6 +19,8 @@ struct nx_conn_owner {
     void (*connected)(void *arg, nexar_conn *conn);
     /* A control message that the connection does not handle itself; false: the peer broke the protocol. */
     bool (*control)(void *arg, nexar_conn *conn, const struct nx_message *message);
+    /* The peer has everything that was sent before our farewell. */
+    void (*farewell)(void *arg, nexar_conn *conn);
     /* The last event. */
     void (*closed)(void *arg, nexar_conn *conn, nexar_status status, uint64_t code, const char *why);
 };
@@ -44,6 +46,7 @@ struct nexar_conn {
     _Atomic bool own;               /* libnexar/1; else nexar/1 */
     _Atomic bool ended;
     _Atomic uint64_t eager_bytes; /* copies on their way */
+    _Atomic uint64_t messages;    /* sent, but for control messages */
     /* own locks */
     struct nx_outbox control, small;
     /* lock */
@@ -55,6 +58,8 @@ struct nexar_conn {
     struct nx_list paused; /* streams that came before it was known who that is */
     uint8_t node[16];      /* id from the certificate */
     uint32_t dialled_rank;
+    uint64_t received; /* messages that have come to their end */
+    uint64_t bye_at;   /* how many there will be, once the peer has said so */
     bool bye_received, bye_answered, bye_acked;
     char alpn[16];
     char fault[128]; /* why we ended it ourselves */
@@ -72,6 +77,8 @@ void nx_conn_drop(nexar_conn *conn);
 /* Engine.  It is known who that is: messages may come in. */
 void nx_conn_bind(nexar_conn *conn, struct nx_peer *peer);
 
+/* Tells the peer that nothing more will be sent; `farewell` follows when it has all. */
+nexar_status nx_conn_bye(nexar_conn *conn);
 /* Ends it without waiting. */
 void nx_conn_shutdown(nexar_conn *conn, enum nx_close_code code);
 /* Engine.  The peer broke the protocol. */

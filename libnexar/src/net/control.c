@@ -10,7 +10,7 @@ void nx_conn_drained(nexar_conn *conn)
     static const struct nx_message ack = {.kind = NX_KIND_BYE_ACK};
     struct nx_peer *peer = atomic_load(&conn->peer);
 
-    if (!conn->bye_received || conn->bye_answered || nx_lanes_incoming(&conn->net->lanes, peer->rank) != 0)
+    if (!conn->bye_received || conn->bye_answered || conn->received < conn->bye_at)
         return;
     conn->bye_answered = true;
     if (nx_conn_control(conn, &ack, false) != NEXAR_OK)
@@ -18,12 +18,21 @@ void nx_conn_drained(nexar_conn *conn)
     nx_peer_gone(peer, true, "it closed its communicator");
 }
 
-static void handle_bye(nexar_conn *conn, struct nx_peer *peer)
+static void handle_bye(nexar_conn *conn, struct nx_peer *peer, const struct nx_msg_bye *bye)
 {
     conn->bye_received = true;
-    /* It waited for acknowledgements, so everything is here, though some of it may not have been read: take it in. */
+    conn->bye_at = bye->messages;
+    /* Whatever the limits say: it is on its way, and its sender will be gone. */
     nx_lanes_drain(&conn->net->lanes, peer->rank);
     nx_conn_drained(conn);
+}
+
+nexar_status nx_conn_bye(nexar_conn *conn)
+{
+    struct nx_message bye = {.kind = NX_KIND_BYE};
+
+    bye.bye.messages = atomic_load(&conn->messages);
+    return nx_conn_control(conn, &bye, false);
 }
 
 static bool flow_key(const struct nx_msg_hold *hold, struct nx_key *key)
@@ -51,10 +60,11 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
             nx_conn_fault(conn, "it held back a lane that there is not");
         break;
     case NX_KIND_BYE:
-        handle_bye(conn, peer);
+        handle_bye(conn, peer, &message->bye);
         break;
     case NX_KIND_BYE_ACK:
         conn->bye_acked = true;
+        conn->owner->farewell(conn->owner_arg, conn);
         break;
     case NX_KIND_OP_ABORTED:
         conn->net->events.aborted(conn->net->owner, peer->rank, &message->op_aborted);

@@ -236,16 +236,6 @@ void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer)
     nx_unlock(&lanes->lock);
 }
 
-uint32_t nx_lanes_incoming(struct nx_lanes *lanes, uint32_t peer)
-{
-    uint32_t n;
-
-    nx_lock(&lanes->lock);
-    n = lanes->peer[peer].incoming;
-    nx_unlock(&lanes->lock);
-    return n;
-}
-
 void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
 {
     struct nx_hash_node *node, *next;

@@ -124,7 +124,6 @@ struct nx_lane_peer {
     uint32_t recv_order[NX_LANE_RELAY + 1];
     struct nx_list early[NX_LANE_RELAY + 1];
     uint64_t unread_bytes;
-    uint32_t incoming; /* messages that have begun and not ended */
     bool draining;     /* it wants to leave: everything is taken in, whatever the limits say */
     nexar_status gone; /* not NEXAR_OK: nothing more will come from it */
 };
@@ -166,8 +165,6 @@ nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer);
 
 /* The peer wants to leave: messages that wait in QUIC are taken in. */
 void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer);
-/* Messages of this peer that have begun and not ended. */
-uint32_t nx_lanes_incoming(struct nx_lanes *lanes, uint32_t peer);
 
 /* Nothing more will come from this peer.  Its posted receives end with `why`; so do those with ANY source if it was
  * lost.  What is complete and unread stays receivable. */

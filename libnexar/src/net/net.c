@@ -35,7 +35,9 @@ nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config,
     *net = (struct nx_net){.config = *config, .events = *events, .owner = owner};
     nx_mutex_init(&net->lock, NX_LOCK_NODE);
     nx_list_init(&net->ops);
-    nx_completions_init(&net->completions);
+    net->completions = nx_completions_new();
+    if (net->completions == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for a node");
     st = nx_lanes_init(&net->lanes, config->size, &config->limits, &lane_events, net);
     if (st != NEXAR_OK)
         return st;
@@ -56,7 +58,8 @@ void nx_net_fini(struct nx_net *net)
         nx_peer_free(net->peer[i]);
     nx_free(net->peer);
     net->peer = NULL;
-    nx_completions_fini(&net->completions);
+    nx_completions_drop(net->completions);
+    net->completions = NULL;
     nx_mutex_fini(&net->lock);
 }
 

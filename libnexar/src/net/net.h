@@ -40,7 +40,7 @@ struct nx_net {
     struct nx_peer **peer; /* by rank; NULL for oneself */
     /* own locks */
     struct nx_lanes lanes;
-    struct nx_completions completions;
+    struct nx_completions *completions;
     struct nx_net_stats stats;
     /* lock: ops in flight, of all kinds */
     struct nx_mutex lock;

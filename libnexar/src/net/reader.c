@@ -166,6 +166,7 @@ static void finish(struct reader *r)
     atomic_fetch_add_explicit(&stats->bytes_received, r->parser.head.len, memory_order_relaxed);
     nx_arrive_end(&r->conn->net->lanes, r->msg, NEXAR_OK);
     r->msg = NULL;
+    r->conn->received++;
     nx_conn_drained(r->conn);
 }
 

@@ -188,7 +188,9 @@ static nexar_status encode(struct nx_send_req *req, bool own)
 /* A message that has its order number and does not leave would hold up all that follow. */
 static nexar_status cut(nexar_conn *conn, nexar_status st)
 {
-    if (st != NEXAR_OK)
+    if (st == NEXAR_OK)
+        atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
+    else
         nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
     return st;
 }

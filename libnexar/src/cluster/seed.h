@@ -1,0 +1,123 @@
+/* cluster/seed.h - the seed's side of forming a job: who may join, which rank he gets, when all are there.
+ *
+ * A pure machine: messages and time in, actions out.  Randomness, certificates and proofs come through `struct
+ * nx_seed_ops`, so that a test can run it without either. */
+#ifndef NX_CLUSTER_SEED_H
+#define NX_CLUSTER_SEED_H
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/status.h"
+#include "wire/message.h"
+
+#define NX_ALPN_JOIN "libnexar-join/1"
+#define NX_JOIN_VERSION 1
+#define NX_ID_SIZE 16
+#define NX_ADDRESSES_MAX 8 /* of a rank */
+#define NX_ADDRESS_SIZE 64 /* "[....]:65535" */
+#define NX_CERTIFICATE_MAX 2048
+
+/* Codes of Abort; the first two are all that a stranger learns. */
+enum nx_abort_code {
+    NX_ABORT_VERSION = 1,
+    NX_ABORT_AUTH = 2,
+    NX_ABORT_RANK = 3,     /* taken, or out of range */
+    NX_ABORT_FULL = 4,     /* all ranks are there */
+    NX_ABORT_MISMATCH = 5, /* another size, or settings that must be equal */
+    NX_ABORT_TIMEOUT = 6,  /* of formation */
+    NX_ABORT_PEER = 7,     /* a rank was lost or gave up while the job formed */
+    NX_ABORT_CLOSED = 8,   /* the seed was closed */
+    NX_ABORT_PROTOCOL = 9,
+};
+
+enum nx_seed_stage {
+    NX_SEED_SILENT, /* connected, has said nothing */
+    NX_SEED_CHALLENGED,
+    NX_SEED_PROVEN,    /* has its certificate; waits for the others */
+    NX_SEED_WELCOMED,  /* has its rank */
+    NX_SEED_LISTENING, /* can be dialled */
+    NX_SEED_READY,     /* connected with all others */
+};
+
+struct nx_seed_client {
+    struct nx_list link;
+    void *io; /* whoever carries its messages */
+    enum nx_seed_stage stage;
+    nx_time deadline; /* to prove itself */
+    uint64_t number;  /* order of arrival */
+    char from[NX_ADDRESS_SIZE];
+    uint32_t rank;        /* NEXAR_NO_RANK until it has one */
+    uint32_t wanted_rank; /* or NEXAR_NO_RANK */
+    uint32_t size;        /* that it expects the job to have; 0: any */
+    uint32_t local_rank, local_size;
+    uint8_t group[NX_ID_SIZE];
+    uint8_t node[NX_ID_SIZE];
+    uint8_t certificate[NX_CERTIFICATE_MAX];
+    size_t certificate_len;
+    char address[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];
+    uint32_t addresses;
+};
+
+struct nx_seed_ops {
+    /* Fills in the challenge to a hello.  `archive` is the hello's.  The fields of *out are the ops' until the next
+     * call. */
+    nexar_status (*challenge)(void *arg, struct nx_seed_client *client, const struct nx_msg_join_hello *hello,
+                              const uint8_t *archive, size_t n, struct nx_msg_join_challenge *out);
+    /* Checks the proof and issues the certificate and the node id into the client.  NEXAR_EAUTH. */
+    nexar_status (*admit)(void *arg, struct nx_seed_client *client, const struct nx_msg_join_proof *proof);
+    void (*send)(void *arg, struct nx_seed_client *client, const struct nx_message *message);
+    /* No more messages of it will be taken; it goes when it has what was sent. */
+    void (*close)(void *arg, struct nx_seed_client *client);
+    /* The client's record is about to go. */
+    void (*forget)(void *arg, struct nx_seed_client *client);
+};
+
+enum nx_seed_state {
+    NX_SEED_GATHERING,
+    NX_SEED_MESHING, /* ranks are given */
+    NX_SEED_FORMED,
+    NX_SEED_FAILED,
+};
+
+enum { NX_SEED_HEARD = 8 };
+
+struct nx_seed_machine {
+    /* const after init */
+    uint32_t size;
+    nx_time timeout; /* of formation, from the first that joins */
+    const struct nx_seed_ops *ops;
+    void *arg;
+    uint8_t cluster[NX_ID_SIZE];
+    struct nx_bytes ca; /* borrowed */
+    /* the machine's */
+    enum nx_seed_state state;
+    nx_time deadline;
+    struct nx_list clients;
+    uint32_t strangers; /* clients that have not proven themselves */
+    uint64_t number;
+    uint32_t proven, listening, ready;
+    char heard[NX_SEED_HEARD][128]; /* what became of those that did not join; a ring */
+    uint32_t heard_count;
+    nexar_error error; /* of NX_SEED_FAILED */
+};
+
+void nx_seed_init(struct nx_seed_machine *m, uint32_t size, nx_time timeout, const uint8_t cluster[NX_ID_SIZE],
+                  struct nx_bytes ca, const struct nx_seed_ops *ops, void *arg);
+/* Forgets all clients. */
+void nx_seed_fini(struct nx_seed_machine *m);
+
+/* Somebody has connected.  NULL: there are too many that have not proven themselves, or no memory. */
+struct nx_seed_client *nx_seed_connected(struct nx_seed_machine *m, void *io, const char *from, nx_time now);
+void nx_seed_said(struct nx_seed_machine *m, struct nx_seed_client *client, const struct nx_message *message,
+                  const uint8_t *archive, size_t n, nx_time now);
+/* What it said is no message. */
+void nx_seed_babbled(struct nx_seed_machine *m, struct nx_seed_client *client, const char *why);
+void nx_seed_gone(struct nx_seed_machine *m, struct nx_seed_client *client, const char *why);
+
+/* Time passes.  Returns when to call again. */
+nx_time nx_seed_tick(struct nx_seed_machine *m, nx_time now);
+
+/* The seed is closed before the job has formed. */
+void nx_seed_cancel(struct nx_seed_machine *m);
+
+#endif

@@ -1,0 +1,36 @@
+/* cluster/seed_io.h - a seed that serves: the machine of seed.h with sockets, certificates and time. */
+#ifndef NX_CLUSTER_SEED_IO_H
+#define NX_CLUSTER_SEED_IO_H
+
+#include "cluster/seed.h"
+#include "identity/join_string.h"
+#include "identity/proof.h"
+
+#include <sys/socket.h>
+
+struct nx_seed_options {
+    struct sockaddr_storage listen;
+    uint32_t size;
+    nx_time timeout;                   /* of formation, from the first that joins */
+    const struct nx_proof_key *secret; /* NULL: a token, for a join string */
+    size_t host_count;                 /* names for the join string; their ports are filled in */
+    struct nx_join_host hosts[NX_JOIN_HOSTS];
+};
+
+struct nx_seed;
+
+/* NEXAR_ESYSTEM (the address is in use, ...), NEXAR_ENOMEM. */
+nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed **seed);
+
+/* NULL if it was opened with a secret. */
+const char *nx_seed_text(const struct nx_seed *seed);
+uint16_t nx_seed_port(const struct nx_seed *seed);
+
+/* As nexar_seed_wait. */
+nexar_status nx_seed_wait(struct nx_seed *seed, nx_time deadline);
+
+/* Ends it: a job that has not formed is told.  Blocks until the last message has been taken, at most some seconds.
+ * NULL is legal. */
+void nx_seed_end(struct nx_seed *seed);
+
+#endif
