@@ -15,13 +15,14 @@ else()
 endif()
 set(NEXAR_MSQUIC_CACHE "${cache_home}" CACHE PATH "Where finished builds of the bundled MsQuic are kept")
 
+set(msquic_recipe 1) # to be raised when the functions below come to build something else
 set(msquic_manifest "${CMAKE_CURRENT_LIST_DIR}/../third_party/msquic")
 
 # Stops with one message that names everything that is missing and the command that installs it.
 function(nexar_require_msquic_tools)
     set(debian "")
     set(fedora "")
-    find_program(NEXAR_CARGO cargo)
+    find_program(NEXAR_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
     find_program(NEXAR_MAKE make)
     find_program(NEXAR_PERL perl)
     find_program(NEXAR_CXX NAMES ${cxx_names})
@@ -139,7 +140,8 @@ function(nexar_build_msquic work source)
     endif()
     if(NOT status EQUAL 0)
         execute_process(COMMAND tail -n 30 "${log}" OUTPUT_VARIABLE tail)
-        message(FATAL_ERROR "Building MsQuic failed; the whole log is ${log}\n${tail}")
+        string(REPLACE "\n" "\n  " tail "${tail}") # or it would be filled like a paragraph
+        message(FATAL_ERROR "Building MsQuic failed; the whole log is ${log}\n  ${tail}")
     endif()
 endfunction()
 
@@ -168,9 +170,9 @@ function(nexar_bundle_msquic prefix_var)
     list(APPEND cxx_names c++ g++ clang++)
 
     # Whatever changes the result is in the name.
-    file(SHA256 "${CMAKE_CURRENT_FUNCTION_LIST_FILE}" recipe)
     file(REAL_PATH "${CMAKE_C_COMPILER}" compiler)
-    string(SHA256 key "${recipe} ${msquic_checksum} ${msquic_flags} ${compiler} ${CMAKE_SYSTEM_PROCESSOR}")
+    string(SHA256 key
+        "${msquic_recipe} ${msquic_checksum} ${msquic_flags} ${compiler} ${CMAKE_SYSTEM_PROCESSOR}")
     string(SUBSTRING "${key}" 0 12 key)
     set(name "msquic-${msquic_version}-${CMAKE_C_COMPILER_ID}-${CMAKE_C_COMPILER_VERSION}-${key}")
     cmake_path(SET prefix NORMALIZE "${NEXAR_MSQUIC_CACHE}/${name}")

@@ -12,7 +12,7 @@ endif()
 
 set(nexar_msquic_source ${NEXAR_MSQUIC})
 if(NEXAR_MSQUIC STREQUAL "auto")
-    find_program(NEXAR_CARGO cargo)
+    find_program(NEXAR_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
     if(NEXAR_CARGO)
         set(nexar_msquic_source bundled)
     else()

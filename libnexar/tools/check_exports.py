@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--msquic", choices=["bundled", "system"], default="bundled", help="default: %(default)s")
     args = parser.parse_args()
     found = list(faults(args.library, args.include, args.map, args.msquic))
-    print("\n".join(found + [f"{args.library}: {len(found)} faults"]))
+    print("\n".join([*found, f"{args.library}: {len(found)} faults"]))
     return 1 if found else 0
 
 

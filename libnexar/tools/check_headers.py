@@ -48,7 +48,7 @@ def main() -> int:
             found += does_not_compile(header, *compiler)
     if len(compilers) < 2:
         print(f"not compiled as C++: there is no {args.cxx}")
-    print("\n".join(found + [f"{len(headers)} headers, {len(found)} faults"]))
+    print("\n".join([*found, f"{len(headers)} headers, {len(found)} faults"]))
     return 1 if found or not headers else 0
 
 

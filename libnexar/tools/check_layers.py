@@ -58,7 +58,7 @@ def main() -> int:
     src = parser.parse_args().src
     files = sorted(p for p in src.rglob("*.[ch]"))
     found = [f"{path.relative_to(src)}: {fault}" for path in files for fault in faults(path, src)]
-    print("\n".join(found + [f"{len(files)} files, {len(found)} faults"]))
+    print("\n".join([*found, f"{len(files)} files, {len(found)} faults"]))
     return 1 if found or not files else 0
 
 

@@ -43,7 +43,7 @@ def main() -> int:
         files += sorted(p for p in (root / folder).rglob("*") if p.suffix in SUFFIXES and p.is_file())
     files = [p for p in files if str(p.relative_to(root)) not in GENERATED and "build" not in p.relative_to(root).parts]
     found = [f"{path.relative_to(root)}: {fault}" for path in files for fault in faults(path)]
-    print("\n".join(found + [f"{len(files)} files, {len(found)} faults"]))
+    print("\n".join([*found, f"{len(files)} files, {len(found)} faults"]))
     return 1 if found else 0
 
 

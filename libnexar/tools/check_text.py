@@ -27,7 +27,7 @@ def files(root: pathlib.Path):
     if listed and listed.returncode == 0:
         return [root / name for name in listed.stdout.decode().split("\0") if name]
     folders = ("libnexar", "pynexar", "tests", "bench")
-    return [p for p in root.glob("*")] + [p for folder in folders for p in (root / folder).rglob("*")]
+    return [*root.glob("*"), *(p for folder in folders for p in (root / folder).rglob("*"))]
 
 
 def faults(path: pathlib.Path):
@@ -49,7 +49,7 @@ def main() -> int:
     root = parser.parse_args().root
     names = [p for p in files(root) if p.is_file()]
     found = [f"{path.relative_to(root)}: {fault}" for path in names for fault in faults(path)]
-    print("\n".join(found + [f"{len(names)} files, {len(found)} faults"]))
+    print("\n".join([*found, f"{len(names)} files, {len(found)} faults"]))
     return 1 if found or not names else 0
 
 

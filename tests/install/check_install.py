@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What users do with an installed libnexar: installs the build into a scratch folder, moves that folder, and builds the
-programs of libnexar/examples against it with pkg-config and with CMake's find_package.  Each program runs as a job of one
-rank and checks its own results.
+programs of libnexar/examples against it with pkg-config and with CMake's find_package.  Each program runs as a job of
+one rank and checks its own results.
 """
 import argparse
 import os

@@ -22,7 +22,8 @@ def main() -> int:
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
-        configure = [args.cmake, "-S", pathlib.Path(__file__).parent / "subdirectory", "-B", scratch, "-G", args.generator,
+        project = pathlib.Path(__file__).parent / "subdirectory"
+        configure = [args.cmake, "-S", project, "-B", scratch, "-G", args.generator,
                      f"-DNEXAR={ROOT}", f"-DCMAKE_C_COMPILER={args.cc}", f"-DNEXAR_MSQUIC={args.msquic}"]
         if args.cache:
             configure.append(f"-DNEXAR_MSQUIC_CACHE={args.cache}")

@@ -3,13 +3,15 @@
 
 usage: summary.py RESULTS SECONDS
 
-RESULTS/stages has a line "name passed|failed|skipped seconds" for each stage; RESULTS/<name>.xml is what ctest or pytest
-reported, RESULTS/<name>.skipped why a stage was skipped.  Exit status 1 if anything failed.
+RESULTS/stages has a line "name passed|failed|skipped seconds" for each stage; RESULTS/<name>.xml is what ctest or
+pytest reported, RESULTS/<name>.skipped why a stage was skipped.  Exit status 1 if anything failed.
 """
+from __future__ import annotations
+
 import pathlib
 import re
 import sys
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 CMOCKA_SKIPPED = re.compile(r"^\[  SKIPPED \] (\S+)$", re.MULTILINE)
 
@@ -17,8 +19,8 @@ CMOCKA_SKIPPED = re.compile(r"^\[  SKIPPED \] (\S+)$", re.MULTILINE)
 class Tests:
     def __init__(self) -> None:
         self.passed = 0
-        self.failed: "list[str]" = []
-        self.skipped: "list[str]" = []
+        self.failed: list[str] = []
+        self.skipped: list[str] = []
 
     def read(self, report: pathlib.Path) -> None:
         for case in ElementTree.parse(report).getroot().iter("testcase"):
@@ -38,8 +40,8 @@ class Tests:
 def main() -> int:
     results, seconds = pathlib.Path(sys.argv[1]), int(sys.argv[2])
     totals = {"passed": 0, "failed": 0, "skipped": 0}
-    skipped: "list[str]" = []
-    failed: "list[str]" = []
+    skipped: list[str] = []
+    failed: list[str] = []
     print(f"\n{'stage':12}{'result':10}{'seconds':>8}{'passed':>8}{'failed':>8}{'skipped':>9}")
     for line in (results / "stages").read_text().splitlines():
         stage, result, took = line.split()
