@@ -459,7 +459,9 @@ static void *caretaker(void *arg)
         inside = false;
         leave_turn();
     }
-    return NULL;
+    /* The process is in exit(): a thread that ended now would run its destructors after those of the libraries it used. */
+    for (;;)
+        pause();
 }
 
 void nx_engine_kick(bool now)

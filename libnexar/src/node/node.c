@@ -1,0 +1,306 @@
+/* node/node.c - assembles a node and takes it apart; the only file that knows all layers.
+ *
+ * Owner: joining runs on the engine; starting, waiting and closing belong to the thread that calls.  Order of the end:
+ * operations, farewells, connections, memory; each step waits for the one before. */
+#include "node/node.h"
+
+#include "base/call.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "coll/exec.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ATTACHED_MAX = 2 };
+
+struct nx_node {
+    struct nx_node_options options;
+    struct nx_select select;
+    /* engine while joining, then const until closed */
+    struct nx_net net;
+    bool net_open;
+    struct nx_joining *joining;
+    struct nx_mesh *mesh;
+    nexar_comm *comm;
+    /* lock */
+    struct nx_mutex lock;
+    bool over; /* joined or failed */
+    nexar_error error;
+    struct nx_waiter *waiter;
+    /* the owner's */
+    struct {
+        void *object;
+        void (*end)(void *object);
+    } attached[ATTACHED_MAX];
+};
+
+/* ---- events of the network ---- */
+
+static void peer_gone(void *owner, uint32_t peer, nexar_status why)
+{
+    struct nx_node *node = owner;
+
+    if (why == NEXAR_EPEER)
+        nx_coll_peer_lost(node->comm, peer);
+}
+
+static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted)
+{
+    struct nx_node *node = owner;
+
+    if (aborted->comm == node->comm->id)
+        nx_coll_aborted(node->comm, peer, aborted);
+}
+
+static const struct nx_net_events net_events = {.gone = peer_gone, .aborted = op_aborted};
+
+/* ---- joining: on the engine ---- */
+
+static void finish(struct nx_node *node, const nexar_error *error)
+{
+    nx_lock(&node->lock);
+    if (!node->over) {
+        node->over = true;
+        if (error != NULL)
+            node->error = *error;
+        if (node->waiter != NULL)
+            nx_waiter_wake(node->waiter);
+    }
+    nx_unlock(&node->lock);
+}
+
+static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
+{
+    const struct nx_node_options *o = &node->options;
+    struct nx_net_config config = {.rank = rank,
+                                   .size = size,
+                                   .small_bytes = o->small_bytes,
+                                   .inflight_bytes = o->mesh.connection_window / 2,
+                                   .limits = o->limits};
+    nexar_status st = nx_net_init(&node->net, &config, &net_events, node);
+
+    node->net_open = true;
+    if (st == NEXAR_OK)
+        st = nx_comm_new(&node->net, NX_WORLD_ID, rank, size, NULL, o->timeout, &node->select, &node->comm);
+    return st;
+}
+
+static void mesh_complete(void *arg)
+{
+    struct nx_node *node = arg;
+
+    nx_joining_meshed(node->joining);
+}
+
+static void mesh_failed(void *arg, const nexar_error *error)
+{
+    struct nx_node *node = arg;
+
+    nx_joining_mesh_failed(node->joining, error);
+}
+
+static nexar_status welcome(void *arg, uint32_t rank, uint32_t size, const struct sockaddr *seed,
+                            struct nx_bundle *bundle, struct nx_trust *trust,
+                            char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count)
+{
+    struct nx_node *node = arg;
+    struct nx_mesh_result result = {.complete = mesh_complete, .failed = mesh_failed, .arg = node};
+    char prefix[16];
+    nexar_status st = open_net(node, rank, size);
+
+    if (st != NEXAR_OK) {
+        nx_bundle_free(bundle);
+        nx_trust_free(trust);
+        return st;
+    }
+    snprintf(prefix, sizeof(prefix), "[%u] ", rank);
+    nx_log_set_prefix(prefix);
+    node->options.mesh.settings = node->select.digest;
+    st = nx_mesh_open(&node->net, &node->options.mesh, bundle, trust, &result, &node->mesh);
+    if (st == NEXAR_OK)
+        st = node->options.addresses(node->options.addresses_arg, seed, nx_mesh_port(node->mesh), addresses, count);
+    return st;
+}
+
+static nexar_status connect_mesh(void *arg, const struct nx_msg_roster *roster)
+{
+    struct nx_node *node = arg;
+
+    return nx_mesh_connect(node->mesh, roster, node->options.join.deadline);
+}
+
+static void joined(void *arg, const nexar_error *error)
+{
+    struct nx_node *node = arg;
+
+    finish(node, error);
+}
+
+static const struct nx_join_owner join_owner = {.welcome = welcome, .mesh = connect_mesh, .done = joined};
+
+static void start(void *arg)
+{
+    struct nx_node *node = arg;
+    nexar_status st;
+
+    node->options.join.deadline = nx_after(nx_now(), node->options.join_timeout);
+    if (node->options.alone)
+        st = open_net(node, 0, 1);
+    else
+        st = nx_joining_start(&node->options.join, &join_owner, node, &node->joining);
+    if (st != NEXAR_OK || node->options.alone)
+        finish(node, st == NEXAR_OK ? NULL : nx_last_error());
+}
+
+nexar_status nx_node_start(const struct nx_node_options *options, struct nx_node **out)
+{
+    struct nx_node *node = nx_calloc(1, sizeof(*node));
+    nexar_status st;
+
+    *out = NULL;
+    if (node == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for a node");
+    node->options = *options;
+    nx_mutex_init(&node->lock, NX_LOCK_NODE);
+    st = nx_select_init(&node->select, options->tune, options->reproducible);
+    if (st == NEXAR_OK)
+        st = nx_engine_start();
+    if (st == NEXAR_OK)
+        st = nx_call(start, node);
+    if (st != NEXAR_OK) {
+        nx_mutex_fini(&node->lock);
+        nx_free_secret(node);
+        return st;
+    }
+    *out = node;
+    return NEXAR_OK;
+}
+
+/* ---- the end ---- */
+
+static void cancel_joining(void *arg)
+{
+    struct nx_node *node = arg;
+
+    if (node->joining != NULL)
+        nx_joining_cancel(node->joining, NEXAR_ECANCELLED, "joining was given up");
+}
+
+/* After the connections, and after the last op. */
+static void free_rest(struct nx_node *node)
+{
+    if (node->comm != NULL && node->comm->scope != NULL) {
+        nx_scope_close(&node->net.lanes, node->comm->scope);
+        node->comm->scope = NULL;
+    }
+    nx_comm_drop(node->comm);
+    if (node->net_open)
+        nx_net_fini(&node->net);
+    for (int i = 0; i < ATTACHED_MAX; i++) {
+        if (node->attached[i].object != NULL)
+            node->attached[i].end(node->attached[i].object);
+    }
+    nx_mutex_fini(&node->lock);
+    nx_free_secret(node); /* the key of the proof is in its options */
+}
+
+void nx_node_free(struct nx_node *node)
+{
+    if (node == NULL)
+        return;
+    if (nx_call(cancel_joining, node) != NEXAR_OK)
+        return; /* in a forked child: nothing of this is ours */
+    nx_joining_free(node->joining);
+    nx_mesh_close(node->mesh);
+    free_rest(node);
+}
+
+/* The world was closed. */
+static void close_world(nexar_comm *comm, void *arg)
+{
+    struct nx_node *node = arg;
+
+    (void)comm;
+    if (nx_engine_may_block() != NEXAR_OK)
+        return; /* in a forked child, or in a callback: what is open stays open until the process ends */
+    nx_net_close_ops(&node->net, NEXAR_ECLOSED);
+    if (node->mesh != NULL)
+        nx_mesh_leave(node->mesh, nx_after(nx_now(), node->options.linger));
+    nx_joining_free(node->joining);
+    nx_mesh_close(node->mesh);
+    free_rest(node);
+}
+
+/* ---- waiting ---- */
+
+/* More ranks on this host than cores: who polls must not keep a core from who computes. */
+static void choose_spinning(struct nx_node *node)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (nx_node_local_ranks(node) > (uint32_t)(cores < 1 ? 1 : cores))
+        nx_engine_set_spin(0, true);
+}
+
+nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **comm)
+{
+    struct nx_waiter waiter;
+    nexar_status st = NEXAR_OK;
+    bool over;
+
+    *comm = NULL;
+    nx_waiter_init(&waiter);
+    nx_lock(&node->lock);
+    over = node->over;
+    node->waiter = &waiter;
+    nx_unlock(&node->lock);
+    if (!over)
+        st = nx_waiter_wait(&waiter, deadline);
+    nx_lock(&node->lock);
+    node->waiter = NULL;
+    over = node->over;
+    nx_unlock(&node->lock);
+    if (!over)
+        return st;
+    if (node->error.status != NEXAR_OK)
+        return nx_fail_with(&node->error);
+    choose_spinning(node);
+    node->comm->close = close_world;
+    node->comm->close_arg = node;
+    *comm = node->comm;
+    return NEXAR_OK;
+}
+
+void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object))
+{
+    for (int i = 0; i < ATTACHED_MAX; i++) {
+        if (node->attached[i].object == NULL) {
+            node->attached[i].object = object;
+            node->attached[i].end = end;
+            return;
+        }
+    }
+}
+
+struct nx_node *nx_node_of(const nexar_comm *comm)
+{
+    return comm->close_arg;
+}
+
+struct nx_net *nx_node_net(struct nx_node *node)
+{
+    return &node->net;
+}
+
+uint32_t nx_node_local_ranks(const struct nx_node *node)
+{
+    uint32_t n = 0;
+
+    if (node->mesh == NULL)
+        return 1;
+    for (uint32_t i = 0; i < node->net.config.size; i++)
+        n += memcmp(nx_mesh_group(node->mesh, i), nx_mesh_group(node->mesh, node->net.config.rank), NX_ID_SIZE) == 0;
+    return n;
+}

@@ -1,0 +1,44 @@
+/* node/node.h - one rank of a job: everything below put together, from joining to leaving. */
+#ifndef NX_NODE_NODE_H
+#define NX_NODE_NODE_H
+
+#include "cluster/join_io.h"
+#include "comm/comm.h"
+
+struct nx_node_options {
+    bool alone;                  /* a job of one rank: `join` is not used */
+    struct nx_join_options join; /* its deadline is set by nx_node_start */
+    nx_time join_timeout;
+    struct nx_mesh_options mesh; /* its settings are set by the node */
+    uint64_t small_bytes;
+    struct nx_lane_limits limits;
+    nx_time timeout, linger;
+    const char *tune; /* NEXAR_COLL_TUNE, or NULL; borrowed until nx_node_start returns */
+    bool reproducible;
+    /* Engine.  Where others reach this rank on `port`, best first; `seed` is where the seed was reached. */
+    nexar_status (*addresses)(void *arg, const struct sockaddr *seed, uint16_t port,
+                              char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);
+    void *addresses_arg; /* as long as the node */
+};
+
+struct nx_node;
+
+/* Begins to join; nx_node_wait tells how it ends. */
+nexar_status nx_node_start(const struct nx_node_options *options, struct nx_node **node);
+
+/* Waits until the job has formed.  NEXAR_OK: *comm is the world, and closing it ends the node.  NEXAR_EINTR,
+ * NEXAR_EAGAIN (`deadline`): call again.  Else it has failed, and is to be freed. */
+nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **comm);
+
+/* Ends a node that has given no communicator.  Blocks.  NULL is legal. */
+void nx_node_free(struct nx_node *node);
+
+/* Something that goes with the node, last: the seed that rank 0 runs, a file that was published. */
+void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object));
+
+/* The node of a communicator. */
+struct nx_node *nx_node_of(const nexar_comm *comm);
+struct nx_net *nx_node_net(struct nx_node *node);
+uint32_t nx_node_local_ranks(const struct nx_node *node); /* ranks on this host, itself included */
+
+#endif
