@@ -205,6 +205,13 @@ static void wake_ready(struct epoll_event *event)
     (void)n;
 }
 
+/* The process is in exit(). */
+static _Noreturn void stay_away(void)
+{
+    for (;;)
+        pause();
+}
+
 /* Everything that can be done without looking at descriptors.  Returns when something wants to happen next. */
 static nx_time run_due(void)
 {
@@ -215,8 +222,7 @@ static nx_time run_due(void)
     if (atomic_load_explicit(&engine.ended, memory_order_relaxed)) {
         /* The process is in exit(): whoever still blocks gives up the turn and stays out of the way. */
         pthread_mutex_unlock(&engine.turn);
-        for (;;)
-            pause();
+        stay_away();
     }
     run_tasks();
     run_timers(now);
@@ -459,9 +465,8 @@ static void *caretaker(void *arg)
         inside = false;
         leave_turn();
     }
-    /* The process is in exit(): a thread that ended now would run its destructors after those of the libraries it used. */
-    for (;;)
-        pause();
+    /* A thread that ended now would run its destructors after those of the libraries it used. */
+    stay_away();
 }
 
 void nx_engine_kick(bool now)
