@@ -5,6 +5,7 @@ add_library(nexar_flags INTERFACE)
 target_compile_features(nexar_flags INTERFACE c_std_11)
 target_compile_options(nexar_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wconversion -Wshadow -Wvla>
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> # snprintf cuts texts on purpose
     -fstack-protector-strong -ffunction-sections -fdata-sections
     "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=") # no path of the machine that builds in what assert prints
 
