@@ -104,7 +104,7 @@ static nexar_status check_pairs(struct decoder *d, uint64_t at, struct nx_pairs 
 static nexar_status decode_field(struct decoder *d, enum nx_field_type type, uint64_t at, void *to)
 {
     const uint8_t *p = d->archive + at;
-    const uint8_t *block;
+    const uint8_t *block = NULL;
     nexar_status status = NEXAR_OK;
 
     switch (type) {
