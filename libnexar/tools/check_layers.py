@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds the layers: which folder of libnexar/src may include which (libnexar/docs/ARCHITECTURE.md has the picture).
+"""Holds the layers: which folder of libnexar/src may include which.
 
 Includes are written from src/ ("base/list.h").  Everybody may include the public headers ("nexar/base.h"); msquic.h is
 for quic/, OpenSSL for identity/ alone.  A .c file includes its own header before any other.
