@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the tests need, and how to get it.  Sourced by tests/run.sh.
 
 # command or check, Debian package that brings it

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # The stages of tests/run.sh.  A stage is a function stage_<name> that runs with `set -e` in a shell of its own; it fails
 # by its exit status, or is skipped by calling `skip REASON`.  $root is the repository, $work the scratch folder.
 
@@ -96,7 +97,7 @@ stage_tsan() {
 stage_wheel() {
     rm -rf "$work/venv"
     python3 -m venv "$work/venv"
-    "$work/venv/bin/pip" install --disable-pip-version-check --quiet "$root[dev]"
+    "$work/venv/bin/pip" install --disable-pip-version-check --quiet "${root}[dev]"
     "$work/venv/bin/nexar" info > /dev/null
 }
 
@@ -126,8 +127,8 @@ stage_readme() {
 
 # MsQuic and OpenSSL as a distribution ships them: no package of Debian has MsQuic, so the same sources stand in for it.
 stage_system() {
-    local prefix=$work/system-msquic manifest source
-    if [ ! -e "$prefix/lib/libmsquic.so.2" ]; then
+    local installed=$work/system-msquic manifest source
+    if [ ! -e "$installed/lib/libmsquic.so.2" ]; then
         rm -rf "$work/system-fetch"
         cp -r "$root/libnexar/third_party/msquic" "$work/system-fetch"
         manifest=$(cd "$work/system-fetch" && cargo metadata --format-version 1 | python3 -c '
@@ -136,9 +137,9 @@ print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["na
         source=$(dirname "$manifest")
         quietly "$work/system-msquic.log" \
             cmake -S "$source" -B "$work/system-build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DQUIC_TLS_LIB=quictls \
-            -DQUIC_BUILD_SHARED=ON -DNUMA=OFF "-DCMAKE_INSTALL_PREFIX=$prefix"
+            -DQUIC_BUILD_SHARED=ON -DNUMA=OFF "-DCMAKE_INSTALL_PREFIX=$installed"
         quietly "$work/system-msquic.log" cmake --build "$work/system-build" --parallel "$cores" --target install
     fi
-    export LD_LIBRARY_PATH=$prefix/lib CMAKE_PREFIX_PATH=$prefix
+    export LD_LIBRARY_PATH=$installed/lib CMAKE_PREFIX_PATH=$installed
     configure_and_test system env -- -DCMAKE_C_COMPILER=gcc -DNEXAR_MSQUIC=system
 }
