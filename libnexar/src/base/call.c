@@ -28,6 +28,9 @@ nexar_status nx_call(void (*fn)(void *arg), void *arg)
         fn(arg);
         return NEXAR_OK;
     }
+    st = nx_engine_alive();
+    if (st != NEXAR_OK)
+        return st;
     nx_task_init(&call.task, run);
     nx_waiter_init(&call.waiter);
     nx_engine_post(&call.task);

@@ -17,9 +17,12 @@ static int must_fail(void)
 {
     uint64_t left = atomic_load_explicit(&fail_at, memory_order_relaxed);
 
-    if (left == 0)
-        return 0;
-    return atomic_fetch_sub_explicit(&fail_at, 1, memory_order_relaxed) == 1;
+    while (left != 0) {
+        if (atomic_compare_exchange_weak_explicit(&fail_at, &left, left - 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return left == 1;
+    }
+    return 0;
 }
 
 static void *wrap(char *block, size_t size)

@@ -19,7 +19,8 @@ static void expire(struct nx_timer *timer)
 {
     struct nexar_op *op = nx_container_of(timer, struct nexar_op, timer);
 
-    op->class->cancel(op, NEXAR_ETIMEDOUT);
+    if (!nx_op_done(op))
+        op->class->cancel(op, NEXAR_ETIMEDOUT);
     nx_op_drop(op);
 }
 
@@ -67,8 +68,6 @@ void nx_op_drop(struct nexar_op *op)
 
 void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *error)
 {
-    if (nx_timer_cancel(&op->timer))
-        nx_op_drop(op);
     if (status != NEXAR_OK && error != NULL) {
         op->error = nx_alloc(sizeof(*error));
         if (op->error != NULL)
@@ -81,6 +80,9 @@ void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *e
     if (op->notify)
         nx_completion_push(op->completions, op->cookie);
     nx_unlock(&op->lock);
+    /* After `done`: nx_op_return sets the timer and then looks at `done`, so that one of the two takes it away. */
+    if (nx_timer_cancel(&op->timer))
+        nx_op_drop(op);
     nx_op_drop(op);
 }
 
@@ -251,16 +253,20 @@ nexar_status nexar_op_wait_any(nexar_op *const *ops, size_t n, int64_t timeout_n
 
 nexar_status nexar_op_cancel(nexar_op *op)
 {
+    nexar_status st;
+
     if (op == NULL)
         return nx_fail(NEXAR_EINVAL, "op_cancel: the op is NULL");
-    if (!nx_op_done(op))
+    st = nx_engine_alive();
+    if (st == NEXAR_OK && !nx_op_done(op))
         op->class->cancel(op, NEXAR_ECANCELLED);
-    return NEXAR_OK;
+    return st;
 }
 
 void nexar_op_close(nexar_op *op)
 {
-    if (op == NULL)
+    /* In a forked child, threads that are not there may hold its locks. */
+    if (op == NULL || nx_engine_alive() != NEXAR_OK)
         return;
     if (!nx_op_done(op)) {
         op->class->cancel(op, NEXAR_ECANCELLED);
@@ -307,10 +313,13 @@ nexar_status nexar_op_describe(nexar_op *op, char *text, size_t cap)
 
 nexar_status nexar_op_notify(nexar_op *op, uint64_t cookie)
 {
-    nexar_status st = NEXAR_OK;
+    nexar_status st;
 
     if (op == NULL)
         return nx_fail(NEXAR_EINVAL, "op_notify: the op is NULL");
+    st = nx_engine_alive();
+    if (st != NEXAR_OK)
+        return st;
     nx_lock(&op->lock);
     if (op->notify)
         st = nx_fail(NEXAR_EINVAL, "op_notify: the op has a cookie already");

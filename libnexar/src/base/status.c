@@ -12,8 +12,11 @@ static _Thread_local nexar_error last_error = {.size = sizeof(nexar_error), .pee
 
 static void set(nexar_error *error, nexar_status status, uint32_t peer, const char *format, va_list args)
 {
+    char text[sizeof(error->text)]; /* the arguments may be in the record that is about to be overwritten */
+
+    vsnprintf(text, sizeof(text), format, args);
     *error = (nexar_error){.size = sizeof(*error), .status = status, .peer = peer};
-    vsnprintf(error->text, sizeof(error->text), format, args);
+    memcpy(error->text, text, sizeof(text));
 }
 
 nexar_status nx_fail(nexar_status status, const char *format, ...)

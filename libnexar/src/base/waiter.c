@@ -1,0 +1,150 @@
+/* base/waiter.c - blocked threads: one leads, the others follow.
+ *
+ * Owner: a waiter belongs to the thread that blocks; `word` is how others reach it.  A leader holds the turn and sleeps
+ * in the epoll set.  Threads that block while there is a leader are followers: they sleep on a futex.  The turn is never
+ * given back without offering it to a follower (nx_turn_leave), and a follower that is offered it takes it even if it
+ * has nothing left to wait for, so that the offer is never lost. */
+#include "base/turn.h"
+
+#include <errno.h>
+#include <sched.h>
+
+enum {
+    WAITER_DONE = 1,
+    WAITER_BATON = 2,  /* the turn was offered to it */
+    WAITER_SLEEPS = 4, /* on its futex */
+    WAITER_LEADS = 8,  /* in the epoll set */
+};
+
+bool nx_baton_pass(void)
+{
+    struct nx_list *first;
+
+    if (atomic_load(&nx_engine.follower_count) == 0)
+        return false;
+    nx_lock(&nx_engine.lock);
+    first = nx_engine.followers.next;
+    if (first != &nx_engine.followers) {
+        struct nx_waiter *w = nx_container_of(first, struct nx_waiter, link);
+        if (atomic_fetch_or(&w->word, WAITER_BATON) & WAITER_SLEEPS)
+            nx_futex_wake(&w->word);
+    }
+    nx_unlock(&nx_engine.lock);
+    return first != &nx_engine.followers;
+}
+
+/* Holding the turn: polls, then sleeps, until the waiter is woken. */
+static nexar_status lead(struct nx_waiter *w, nx_time deadline)
+{
+    nx_time spin = atomic_load_explicit(&nx_engine.spin, memory_order_relaxed), idle_since = 0;
+    bool yield = atomic_load_explicit(&nx_engine.yield, memory_order_relaxed);
+
+    for (;;) {
+        nx_time next = nx_turn_run(), now;
+        int n;
+
+        if (atomic_load(&w->word) & WAITER_DONE)
+            return NEXAR_OK;
+        now = nx_now();
+        if (now >= deadline)
+            return NEXAR_EAGAIN;
+        if (idle_since == 0)
+            idle_since = now;
+        if (now - idle_since < spin) {
+            n = nx_turn_events(0);
+            if (n == 0 && yield)
+                sched_yield();
+        } else {
+            n = nx_turn_events(next < deadline ? next : deadline);
+        }
+        if (n > 0)
+            idle_since = 0;
+        if (n < 0)
+            return NEXAR_EINTR;
+    }
+}
+
+/* On its futex, until woken or offered the turn. */
+static nexar_status sleep_on(struct nx_waiter *w, nx_time deadline)
+{
+    uint32_t word = atomic_fetch_or(&w->word, WAITER_SLEEPS) | WAITER_SLEEPS;
+
+    while ((word & (WAITER_DONE | WAITER_BATON)) == 0) {
+        int error = nx_futex_wait(&w->word, word, deadline);
+
+        if (error == ETIMEDOUT)
+            return NEXAR_EAGAIN;
+        if (error == EINTR)
+            return NEXAR_EINTR;
+        word = atomic_load(&w->word);
+    }
+    return NEXAR_OK;
+}
+
+/* Not holding the turn: sleeps until woken, or until the turn is free.  True: with the turn. */
+static bool follow(struct nx_waiter *w, nx_time deadline, nexar_status *st)
+{
+    bool leads;
+    uint32_t word;
+
+    nx_lock(&nx_engine.lock);
+    nx_list_push_back(&nx_engine.followers, &w->link);
+    atomic_fetch_add(&nx_engine.follower_count, 1);
+    nx_unlock(&nx_engine.lock);
+    /* The leader may have left before it could see us; if it has not, it will. */
+    atomic_thread_fence(memory_order_seq_cst);
+    leads = nx_turn_take();
+    if (!leads)
+        *st = sleep_on(w, deadline);
+    nx_lock(&nx_engine.lock);
+    nx_list_remove(&w->link);
+    atomic_fetch_sub(&nx_engine.follower_count, 1);
+    word = atomic_fetch_and(&w->word, ~(uint32_t)(WAITER_SLEEPS | WAITER_BATON));
+    nx_unlock(&nx_engine.lock);
+    /* Whoever has the turn now, if it is not us, offers it again when it leaves. */
+    if (!leads && (word & WAITER_BATON))
+        leads = nx_turn_take();
+    return leads;
+}
+
+void nx_waiter_init(struct nx_waiter *waiter)
+{
+    nx_list_init(&waiter->link);
+    atomic_init(&waiter->word, 0);
+}
+
+nexar_status nx_waiter_wait(struct nx_waiter *w, nx_time deadline)
+{
+    nexar_status st = nx_engine_may_block();
+
+    if (st != NEXAR_OK)
+        return st;
+    atomic_fetch_add(&nx_engine.callers, 1);
+    while (st == NEXAR_OK && (atomic_load(&w->word) & WAITER_DONE) == 0) {
+        if (!nx_turn_take() && !follow(w, deadline, &st))
+            continue;
+        atomic_fetch_or(&w->word, WAITER_LEADS);
+        nx_inside = true;
+        if (st == NEXAR_OK)
+            st = lead(w, deadline);
+        nx_inside = false;
+        atomic_fetch_add_explicit(&nx_engine.led, 1, memory_order_relaxed);
+        nx_turn_leave();
+        break;
+    }
+    if (atomic_fetch_and(&w->word, ~(uint32_t)WAITER_LEADS) & WAITER_DONE)
+        st = NEXAR_OK;
+    if (atomic_fetch_sub(&nx_engine.callers, 1) == 1 && atomic_load(&nx_engine.parked) == 2)
+        nx_caretaker_unpark();
+    return st;
+}
+
+void nx_waiter_wake(struct nx_waiter *w)
+{
+    uint32_t before = atomic_fetch_or(&w->word, WAITER_DONE);
+
+    if (before & WAITER_SLEEPS)
+        nx_futex_wake(&w->word);
+    else if ((before & WAITER_LEADS) && !nx_inside)
+        nx_turn_wake();
+}
