@@ -1,0 +1,57 @@
+/* check.h - cmocka with what it needs, statuses as assertions, and waiting for a condition with a deadline. */
+#ifndef NX_TEST_CHECK_H
+#define NX_TEST_CHECK_H
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/status.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Sanitizers and busy machines are slow; a condition that never comes true costs a failed test this much, once. */
+#define CHECK_PATIENCE (60 * NX_S)
+
+#define assert_ok(call)                                    \
+    do {                                                   \
+        nexar_status ok_ = (call);                         \
+        if (ok_ != NEXAR_OK)                               \
+            fail_msg("%s: %s", #call, nexar_last_error()); \
+    } while (0)
+
+#define assert_status(call, wanted)                                                                \
+    do {                                                                                           \
+        nexar_status got_ = (call);                                                                \
+        if (got_ != (wanted))                                                                      \
+            fail_msg("%s: %s, not %s", #call, nexar_status_name(got_), nexar_status_name(wanted)); \
+    } while (0)
+
+/* Looks again and again until it is true. */
+#define assert_eventually(condition)                                      \
+    do {                                                                  \
+        nx_time until_ = nx_now() + CHECK_PATIENCE;                       \
+        while (!(condition)) {                                            \
+            if (nx_now() > until_)                                        \
+                fail_msg("it did not come true in time: %s", #condition); \
+            poll(NULL, 0, 1);                                             \
+        }                                                                 \
+    } while (0)
+
+static inline uint64_t live_blocks(void)
+{
+    struct nx_mem_stats stats;
+
+    nx_mem_stats(&stats);
+    return stats.blocks;
+}
+
+#endif
