@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes pynexar/_ffi/_api.py from the public headers: constants, structs, handles, callbacks and prototypes for ctypes.
+"""Writes pynexar/_ffi/_api.py from the public headers: constants, structs, handles, callbacks, prototypes for ctypes.
 
 The headers keep to a subset of C that ctypes can call without surprises: opaque handles, enums, fixed-width integers,
 size_t, strings, flat structs by pointer, function pointers.  Whatever lies outside of it is an error here, with its
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 '''
 # C: ctypes, Python
 SCALARS = {
-    "char": ("c_char", "bytes"), "int": ("c_int", "int"), "size_t": ("c_size_t", "int"), "double": ("c_double", "float"),
+    "char": ("c_char", "bytes"),
+    "int": ("c_int", "int"),
+    "size_t": ("c_size_t", "int"),
+    "double": ("c_double", "float"),
     **{f"{sign}int{bits}_t": (f"c_{sign}int{bits}", "int") for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 # The compiler's own words in the system's headers, which pycparser does not know.
@@ -225,7 +228,7 @@ class Generator:
 
     def text(self) -> str:
         body = "\n".join(self.lines()) + "\n"
-        words = {"Structure"} | {word for word in re.findall(r"\b(?:c_\w+|POINTER|CFUNCTYPE)\b", body)}
+        words = {"Structure"} | set(re.findall(r"\b(?:c_\w+|POINTER|CFUNCTYPE)\b", body))
         names = sorted(words, key=lambda word: (not word.isupper(), word[0].islower(), word))
         return HEAD.format(imports="\n".join(f"    {name}," for name in names)) + body
 
@@ -246,7 +249,8 @@ def generate(include: pathlib.Path, cc: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--include", type=pathlib.Path, default=ROOT / "libnexar/include", help="default: %(default)s")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "pynexar/_ffi/_api.py", help="default: %(default)s")
+    output = ROOT / "pynexar/_ffi/_api.py"
+    parser.add_argument("--output", type=pathlib.Path, default=output, help="default: %(default)s")
     parser.add_argument("--cc", default="cc", help="C compiler (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="compare with the output instead of writing it")
     args = parser.parse_args()

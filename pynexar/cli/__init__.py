@@ -1,0 +1,1 @@
+"""The command `nexar`.  Nothing here imports numpy before it is needed: starting ranks must be quick."""

@@ -1,0 +1,228 @@
+"""nexar run: starts the ranks of a job on this machine, and a seed for them and those of other machines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import socket
+import stat
+import sys
+
+from pynexar import launched
+
+from . import guard
+from .job import Job, Rank
+from .output import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pynexar.seed import Seed
+
+USAGE = """nexar run [-n N] [--nnodes A] [--join S] [--env K=V] [--log-dir D] [--bind ADDR]
+                 (script.py | -m module | -- program) argument..."""
+EPILOG = """\
+Each rank gets NEXAR_RANK, NEXAR_WORLD_SIZE, NEXAR_LOCAL_RANK, NEXAR_LOCAL_SIZE and NEXAR_JOIN in its environment;
+nexar.init(), nexar_init() in C, find them there.  When one rank fails, the others have 3 seconds to fail by themselves;
+then the job is ended.  The exit status is that of the first rank that failed, 128 + signal if a signal ended it.
+
+examples:
+  nexar run -n 4 train.py --epochs 3
+  nexar run -n 4 -m package.module
+  nexar run -n 4 -- ./program argument
+"""
+_OWN = ("NEXAR_JOIN", "NEXAR_RANK", "NEXAR_WORLD_SIZE", "NEXAR_LOCAL_RANK", "NEXAR_LOCAL_SIZE", "NEXAR_GROUP")
+_WITH_VALUE = ("-n", "--nnodes", "--join", "--env", "--log-dir", "--bind")
+
+
+def main(argv: list[str]) -> int:
+    """Exit status of `nexar run ARGV`."""
+    options, command, said = parse(argv)
+    if options.log_dir is not None:
+        os.makedirs(options.log_dir, exist_ok=True)
+    return run(options, command, said)
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="nexar run",
+        usage=USAGE,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("-n", type=_at_least_one, default=1, metavar="N", help="ranks on this machine (default: 1)")
+    add("--nnodes", type=_at_least_one, default=1, metavar="A", help="machines with N ranks each (default: 1)")
+    add(
+        "--join",
+        metavar="S",
+        help="join the job of another seed: a join string, @FILE to read it from a file, - from standard input "
+        "(default: NEXAR_JOIN)",
+    )
+    add("--env", action="append", default=[], type=_assignment, metavar="K=V", help="a variable for the ranks")
+    add("--log-dir", metavar="D", help="also write what each rank prints to D/rank-RANK.log")
+    add(
+        "--bind",
+        metavar="ADDR",
+        help="address[:port] of this machine for seed and ranks (default: 127.0.0.1; all of them with --nnodes)",
+    )
+    return result
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+    """Options, what to execute, and the same as the user said it."""
+    own, said = split(argv)
+    arguments = parser()
+    options = arguments.parse_args(own)
+    if not said:
+        arguments.error("what is to be run?  script.py, -m module, or -- program")
+    if said[0] == "--":
+        command = said[1:]
+    elif said[0] == "-m" or said[0].endswith(".py") or os.path.isdir(said[0]):
+        command = [sys.executable, *said]
+    else:
+        arguments.error(f"{said[0]} is no .py file; write '-- {said[0]}' to run a program")
+    if len(said) < 2 and said[0] in ("--", "-m"):
+        arguments.error(f"{said[0]} needs a {'program' if said[0] == '--' else 'module'}")
+    try:
+        options.join = read_join(options.join, os.environ)
+    except (OSError, ValueError) as error:
+        arguments.error(f"--join: {error}")
+    return options, command, said
+
+
+def split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Our options, and the command, which begins with the first word that is neither option nor value."""
+    position = 0
+    while position < len(argv):
+        word = argv[position]
+        if word in ("-m", "--") or not word.startswith("-") or word == "-":
+            break
+        position += 2 if word in _WITH_VALUE else 1
+    return argv[:position], argv[position:]
+
+
+def read_join(value: str | None, environment: os._Environ[str] | dict[str, str]) -> str | None:
+    """The join string that --join names; without it NEXAR_JOIN, unless this is a rank of another job itself."""
+    if value is None:
+        return environment.get("NEXAR_JOIN") if "NEXAR_LOCAL_RANK" not in environment else None
+    if value == "-":
+        text = sys.stdin.readline().strip()
+        if not text:
+            raise ValueError("there is nothing on standard input")
+    elif value.startswith("@"):
+        with open(value[1:], encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+                raise ValueError(f"others may read {value[1:]}, which is a secret: chmod 600 {shlex.quote(value[1:])}")
+            text = file.read().strip()
+    else:
+        say("a join string on the command line is seen by all users of this machine; --join - and --join @FILE are not")
+        text = value
+    if not text.startswith("nexar://"):
+        raise ValueError("a join string begins with nexar://")
+    return text
+
+
+def run(options: argparse.Namespace, command: list[str], said: list[str], *, prefix: bool = True) -> int:
+    """Runs a job; `prefix`: the rank's number stands before each line it prints."""
+    raw = options.n == 1 and options.log_dir is None and prefix
+    ranks = make_ranks(options, raw=raw)
+    job = Job(
+        command,
+        ranks,
+        raw=raw,
+        prefix=prefix and (options.n > 1 or options.nnodes > 1),
+        log_dir=options.log_dir,
+        open_seed=lambda: open_seed(options, said, job),
+    )
+    sys.stdout.flush()
+    return guard.run(job.run, patient=raw)
+
+
+def make_ranks(options: argparse.Namespace, *, raw: bool) -> list[Rank]:
+    """The ranks of this machine, with their environments."""
+    base = {name: value for name, value in os.environ.items() if name not in _OWN and name != launched.VARIABLE}
+    if not raw:
+        base.setdefault("PYTHONUNBUFFERED", "1")  # what a rank prints is seen when it prints it
+    if options.bind is not None:
+        base["NEXAR_BIND"] = host_of(options.bind)
+    alone = options.nnodes == 1 and options.join is None
+    if alone and not {"NEXAR_BIND", "NEXAR_INTERFACE", "NEXAR_ADVERTISE"} & base.keys():
+        base["NEXAR_BIND"] = "127.0.0.1"
+    if options.nnodes > 1 or alone:
+        base["NEXAR_WORLD_SIZE"] = str(options.n * options.nnodes)
+    base["NEXAR_LOCAL_SIZE"] = str(options.n)
+    if not alone:
+        base["NEXAR_GROUP"] = os.urandom(16).hex()  # the seed keeps the ranks of one launcher together
+    base.update(options.env)
+    host = "" if alone else socket.gethostname().split(".")[0] + "."
+    ranks = []
+    for local in range(options.n):
+        environment = {**base, "NEXAR_LOCAL_RANK": str(local)}
+        if alone:
+            environment["NEXAR_RANK"] = str(local)
+        ranks.append(Rank(local, f"{host}{local}", environment))
+    return ranks
+
+
+def open_seed(options: argparse.Namespace, said: list[str], job: Job) -> tuple[Seed | None, str]:
+    """The seed of a new job, or none to join another's; and the join string."""
+    if options.join is not None:
+        return None, options.join
+    from pynexar.seed import Seed  # noqa: PLC0415
+
+    address = options.bind or os.environ.get("NEXAR_BIND") or ("127.0.0.1" if options.nnodes == 1 else "0.0.0.0")
+    seed = Seed(with_port(address), options.n * options.nnodes)
+    join = seed.join_string
+    if options.nnodes > 1:
+        path = announce(options, said, join)
+        job.at_end.append(lambda: os.unlink(path))
+    return seed, join
+
+
+def announce(options: argparse.Namespace, said: list[str], join: str) -> str:
+    """Says what to type for the other machines, and returns the path of a file with the join string."""
+    folder = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    path = os.path.join(folder, f"nexar-{os.getpid()}.join")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{join}\n")
+    others = options.nnodes - 1
+    start = f"nexar run -n {options.n} --nnodes {options.nnodes} --join"
+    rest = " ".join(shlex.quote(word) for word in said)
+    say(
+        f"waiting for {others} more machine{'s' if others > 1 else ''}; for each, from here:\n"
+        f"    ssh HOST {start} - {rest} < {shlex.quote(path)}\n"
+        "or there, with a copy of that file, which is a secret:\n"
+        f"    {start} @FILE {rest}"
+    )
+    return path
+
+
+def with_port(address: str) -> str:
+    """An address to listen on; without a port, any."""
+    if address.count(":") > 1 and not address.startswith("["):
+        return f"[{address}]:0"
+    return address if ":" in address.rpartition("]")[2] else f"{address}:0"
+
+
+def host_of(address: str) -> str:
+    """An address without its port."""
+    return with_port(address).rpartition(":")[0].strip("[]")
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value

@@ -1,0 +1,166 @@
+"""A communicator: an ordered set of ranks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from . import launched
+from ._ffi import _api, lib
+from ._ffi.call import check, index, last_error, options
+from ._handle import Handle
+from .collectives import Collectives, CollectivesNb
+from .op import Op
+from .p2p import P2p, P2pNb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any
+
+    from .aio import Completions
+    from .conn import PeerConnection
+
+__all__ = ["Comm", "NonBlocking"]
+
+
+class NonBlocking(CollectivesNb, P2pNb):
+    """`comm.nb`: the calls of Comm, started and not waited for.  Each returns an Op."""
+
+    def __init__(self, comm: Comm) -> None:
+        self._comm = comm
+
+
+class Comm(Collectives, P2p, Handle):
+    """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster().
+
+    A context manager.  Several threads may use one; collectives must be called in the same order on all ranks.
+
+    Attributes:
+        rank: of this process, 0 to size - 1
+        size: number of ranks
+        id: the same on all ranks, and different from that of any other communicator of the job
+        nb: the same calls, started and not waited for
+    """
+
+    def __init__(self, pointer: _api.nexar_comm, timeout: float | None = None) -> None:
+        """Takes over a communicator of the C library, whose default timeout was configured so (None: it was not)."""
+        super().__init__(pointer)
+        self.rank: int = lib.nexar_comm_rank(pointer)
+        self.size: int = lib.nexar_comm_size(pointer)
+        self.id: int = lib.nexar_comm_id(pointer)
+        self.nb = NonBlocking(self)
+        self._timeout = timeout
+        self._parked: deque[tuple[_api.nexar_op, Any]] = deque()
+        self._peers: dict[int, PeerConnection] = {}
+        self._completions: Completions | None = None
+
+    def peer(self, rank: int) -> PeerConnection:
+        """The connection to another rank: lanes of messages, extension slots, address.
+
+        Raises:
+            UsageError: no such rank, or this rank itself.
+            PeerLost: there is no connection any more.
+        """
+        from .conn import PeerConnection  # noqa: PLC0415
+
+        rank = index(rank, "rank", "peer", self.size)
+        conn = _api.nexar_conn()
+        with self.lock:
+            check(lib.nexar_comm_peer(self.pointer("peer"), rank, conn))
+            if rank not in self._peers:
+                self._peers[rank] = PeerConnection(self, conn, rank)
+            return self._peers[rank]
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of this rank: `rank`, `size`, `ops`, `transports`, `pool`, `copies` and more."""
+        from .stats import of  # noqa: PLC0415
+
+        return of(self)
+
+    def close(self) -> None:
+        """Leaves in good order: waits (bounded by the configuration's linger) until the others have what was sent to
+        them.  Operations in flight end with `Closed`.  Legal more than once.
+        """
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            launched.report(error)  # before the others lose us, so that the launcher sees who was first
+        self.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ""
+        return f"<Comm {self.id:#x}: rank {self.rank} of {self.size}{state}>"
+
+    # ------------------------------------------------------------------------------------------- inside the package
+    def start(
+        self,
+        call: str,
+        function: Callable[..., int],
+        arguments: tuple[Any, ...],
+        timeout: float | None,
+        keep: Any,
+        value: Any = None,
+        finish: Callable[[Op], Any] | None = None,
+        handle: Any = None,
+    ) -> Op:
+        """Starts something: `function(handle or this communicator, *arguments, options, &op)`.
+
+        `keep` lives until C is done; `value`, or what `finish` makes of the op, is the result.
+        """
+        if self._parked:
+            self._sweep()
+        opts = options(timeout, call)
+        op = Op(self, keep, value, finish)
+        with self.lock:
+            pointer = self.pointer(call)
+            if function(handle or pointer, *arguments, opts, op.pointer) != _api.NEXAR_OK:
+                raise last_error()
+        return op
+
+    def park(self, pointer: _api.nexar_op, keep: Any) -> None:
+        """Takes an op that was dropped unfinished, and what C still uses.  Called by the garbage collector."""
+        self._parked.append((pointer, keep))
+
+    def _sweep(self) -> None:
+        for _ in range(len(self._parked)):
+            try:
+                pointer, keep = self._parked.popleft()
+            except IndexError:  # another thread sweeps, too
+                return
+            if lib.nexar_op_test(pointer) == _api.NEXAR_EAGAIN:
+                self._parked.append((pointer, keep))
+            else:
+                lib.nexar_op_close(pointer)
+
+    def _release(self, pointer: _api.nexar_comm) -> None:
+        lib.nexar_comm_close(pointer)
+        if self._completions is not None:
+            self._completions.close()
+        while self._parked:
+            parked, keep = self._parked.popleft()
+            lib.nexar_op_close(parked)  # waits until C has let go of `keep`
+            del keep
+
+    @property
+    def completions(self) -> Completions:
+        """Who awaits ops of this node."""
+        if self._completions is None:
+            from .aio import Completions  # noqa: PLC0415
+
+            with self.lock:
+                if self._completions is None:
+                    self._completions = Completions(self)
+        return self._completions
+
+    @property
+    def default_timeout(self) -> float:
+        """Seconds that a call without `timeout=` has."""
+        if self._timeout is None:
+            from .config import default_timeout  # noqa: PLC0415
+
+            self._timeout = default_timeout()
+        return self._timeout

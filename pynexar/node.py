@@ -1,0 +1,148 @@
+"""Joining a job: as one of its ranks, as its seed, or as several ranks in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from ctypes import byref
+from typing import Any, Callable, TypeVar, overload
+
+from . import launched
+from ._ffi import _api, lib
+from ._ffi.call import check, index, usage
+from .comm import Comm
+from .config import Config
+from .seed import Seed
+
+__all__ = ["LocalCluster", "Seed", "init", "local_cluster"]
+
+T = TypeVar("T")
+
+
+def init(join: str | None = None, *, timeout: float | None = None, config: Config | None = None) -> Comm:
+    """Joins the job and returns the communicator of all its ranks; blocks until every rank is connected with every
+    other.
+
+    Rank and seed are found in the environment: of `nexar run`, torchrun, srun, mpirun or an indexed job of Kubernetes;
+    without any of them it is a job of one rank.  `nexar info` prints what was found and why.
+
+    Args:
+        join: join string of a seed, instead of the environment
+        timeout: seconds for all ranks to come; the same as Config.join_timeout
+        config: what else is to be set from here
+
+    Raises:
+        ConfigError: the environment, the join string or the configuration is wrong.
+        AuthError: token, secret or certificate were not accepted, or the rank is taken.
+        Timeout: not all ranks came; the text names those that are missing.
+        PeerLost: a rank, or the seed, was lost meanwhile.
+    """
+    config = _with(config, join, timeout)
+    options = config.to_c()
+    comm = _api.nexar_comm()
+    while True:
+        status = lib.nexar_init(byref(options), comm)
+        if status != _api.NEXAR_EINTR:  # a signal: its handler, which may raise, has run by now
+            break
+    check(status)
+    launched.watch()
+    return Comm(comm, config.timeout)
+
+
+def _with(config: Config | None, join: str | None, timeout: float | None) -> Config:
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        usage(f"config is {config!r}; it must be a nexar.Config", "init")
+    if join is not None:
+        config = dataclasses.replace(config, join=join)
+    if timeout is not None:
+        config = dataclasses.replace(config, join_timeout=timeout)
+    return config
+
+
+class LocalCluster(Sequence[Comm]):
+    """The communicators of a job whose ranks are all in this process; a sequence and a context manager."""
+
+    def __init__(self, comms: Sequence[Comm]) -> None:
+        self._comms = tuple(comms)
+
+    @overload
+    def __getitem__(self, position: int) -> Comm: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Comm]: ...
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._comms[position]
+
+    def __len__(self) -> int:
+        return len(self._comms)
+
+    def run(self, fn: Callable[..., T], *args: Any) -> list[T]:
+        """Calls `fn(comm, *args)` for every rank, each in a thread of its own, and returns the results by rank.
+
+        Raises:
+            Exception: the first that one of them raised; the communicators are closed then, so that no other waits on.
+        """
+        results: list[Any] = [None] * len(self)
+        failures: list[BaseException] = []
+
+        def call(comm: Comm) -> None:
+            try:
+                results[comm.rank] = fn(comm, *args)
+            except BaseException as error:
+                failures.append(error)
+                comm.close()
+
+        _in_threads(call, self._comms)
+        if failures:
+            raise failures[0]
+        return results
+
+    def close(self) -> None:
+        """Closes them all, at the same time."""
+        _in_threads(Comm.close, [comm for comm in self._comms if not comm.closed])
+
+    def __enter__(self) -> LocalCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LocalCluster of {len(self)}>"
+
+
+def local_cluster(n: int, config: Config | None = None) -> LocalCluster:
+    """Starts a job of `n` ranks inside this process, for notebooks and tests.
+
+    Each communicator is meant to be used by a thread of its own:
+
+        with nexar.local_cluster(4) as comms:
+            sums = comms.run(lambda comm: comm.all_reduce(numpy.ones(3)))
+
+    Raises:
+        NexarError: as init().
+    """
+    n = index(n, "n", "local_cluster", 1 << 16)
+    options = _with(config, None, None).to_c()
+    comms = (_api.nexar_comm * max(n, 1))()
+    check(lib.nexar_local_cluster(n, byref(options), comms))
+    timeout = None if config is None else config.timeout
+    return LocalCluster([Comm(_api.nexar_comm(comm.value), timeout) for comm in comms])
+
+
+def _in_threads(fn: Callable[[Comm], Any], comms: Sequence[Comm]) -> None:
+    threads = [threading.Thread(target=fn, args=(comm,), name=f"rank {comm.rank}") for comm in comms]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:  # Ctrl-C: what they wait for ends
+        for comm in comms:
+            threading.Thread(target=comm.close).start()
+        for thread in threads:
+            thread.join()
+        raise
