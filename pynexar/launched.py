@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-VARIABLE = "NEXAR_LAUNCHER_FD"  # DESCRIPTOR:INODE of the pipe
+VARIABLE = "PYNEXAR_LAUNCHER"  # DESCRIPTOR:INODE of the pipe
 
 _pid = 0  # of the process that has joined a job
 _failed_at = 0
