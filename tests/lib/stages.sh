@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The stages of tests/run.sh.  A stage is a function stage_<name> that runs with `set -e` in a shell of its own; it fails
-# by its exit status, or is skipped by calling `skip REASON`.  $root is the repository, $work the scratch folder.
+# The stages of tests/run.sh.  A stage is a function stage_<name> that runs with `set -e` in a shell of its own; it
+# fails by its exit status, or is skipped by calling `skip REASON`.  $root is the repository, $work the scratch folder.
 
 all_stages=(gcc asan tsan wheel lint pytest readme system)
 fast_stages=(gcc wheel lint pytest readme)
