@@ -10,12 +10,15 @@
 #include "base/status.h"
 #include "wire/message.h"
 
+#include <stdbool.h>
+
 #define NX_ALPN_JOIN "libnexar-join/1"
 #define NX_JOIN_VERSION 1
 #define NX_ID_SIZE 16
 #define NX_ADDRESSES_MAX 8 /* of a rank */
 #define NX_ADDRESS_SIZE 64 /* "[....]:65535" */
 #define NX_CERTIFICATE_MAX 2048
+#define NX_RANKS_MAX 4096 /* the list of them all is one message */
 
 /* Codes of Abort; the first two are all that a stranger learns. */
 enum nx_abort_code {
@@ -51,6 +54,7 @@ struct nx_seed_client {
     uint32_t size;        /* that it expects the job to have; 0: any */
     uint32_t local_rank, local_size;
     uint8_t group[NX_ID_SIZE];
+    uint64_t group_number; /* when the first of its group came */
     uint8_t node[NX_ID_SIZE];
     uint8_t certificate[NX_CERTIFICATE_MAX];
     size_t certificate_len;
@@ -66,8 +70,8 @@ struct nx_seed_ops {
     /* Checks the proof and issues the certificate and the node id into the client.  NEXAR_EAUTH. */
     nexar_status (*admit)(void *arg, struct nx_seed_client *client, const struct nx_msg_join_proof *proof);
     void (*send)(void *arg, struct nx_seed_client *client, const struct nx_message *message);
-    /* No more messages of it will be taken; it goes when it has what was sent. */
-    void (*close)(void *arg, struct nx_seed_client *client);
+    /* No more messages of it will be taken.  `told`: something was sent that should arrive before it goes. */
+    void (*close)(void *arg, struct nx_seed_client *client, bool told);
     /* The client's record is about to go. */
     void (*forget)(void *arg, struct nx_seed_client *client);
 };
@@ -79,7 +83,14 @@ enum nx_seed_state {
     NX_SEED_FAILED,
 };
 
-enum { NX_SEED_HEARD = 8 };
+/* What became of some that did not join. */
+struct nx_seed_note {
+    char from[NX_ADDRESS_SIZE]; /* the last of them */
+    char what[128];
+    uint32_t count;
+};
+
+enum { NX_SEED_NOTES = 8 };
 
 struct nx_seed_machine {
     /* const after init */
@@ -93,11 +104,12 @@ struct nx_seed_machine {
     enum nx_seed_state state;
     nx_time deadline;
     struct nx_list clients;
-    uint32_t strangers; /* clients that have not proven themselves */
+    struct nx_seed_client **by_rank; /* owned; NULL until ranks are given */
+    uint32_t strangers;              /* clients that have not proven themselves */
     uint64_t number;
     uint32_t proven, listening, ready;
-    char heard[NX_SEED_HEARD][128]; /* what became of those that did not join; a ring */
-    uint32_t heard_count;
+    struct nx_seed_note note[NX_SEED_NOTES]; /* a ring */
+    uint32_t notes;
     nexar_error error; /* of NX_SEED_FAILED */
 };
 
@@ -106,12 +118,14 @@ void nx_seed_init(struct nx_seed_machine *m, uint32_t size, nx_time timeout, con
 /* Forgets all clients. */
 void nx_seed_fini(struct nx_seed_machine *m);
 
-/* Somebody has connected.  NULL: there are too many that have not proven themselves, or no memory. */
+/* Somebody has connected.  Too many that have not proven themselves: the oldest that has said nothing goes.  NULL: there
+ * is none of them, or no memory. */
 struct nx_seed_client *nx_seed_connected(struct nx_seed_machine *m, void *io, const char *from, nx_time now);
 void nx_seed_said(struct nx_seed_machine *m, struct nx_seed_client *client, const struct nx_message *message,
                   const uint8_t *archive, size_t n, nx_time now);
 /* What it said is no message. */
 void nx_seed_babbled(struct nx_seed_machine *m, struct nx_seed_client *client, const char *why);
+/* Its connection has ended. */
 void nx_seed_gone(struct nx_seed_machine *m, struct nx_seed_client *client, const char *why);
 
 /* Time passes.  Returns when to call again. */
@@ -119,5 +133,17 @@ nx_time nx_seed_tick(struct nx_seed_machine *m, nx_time now);
 
 /* The seed is closed before the job has formed. */
 void nx_seed_cancel(struct nx_seed_machine *m);
+
+/* ---- between the files of the machine ---- */
+
+/* The one that has proven itself and wants, or has, this rank. */
+struct nx_seed_client *nx_seed_holder(const struct nx_seed_machine *m, uint32_t rank);
+/* Fills in by_rank and everybody's rank: wishes first, then the free ranks in order, to groups as they came.
+ * NEXAR_ENOMEM. */
+nexar_status nx_seed_give_ranks(struct nx_seed_machine *m);
+
+void nx_seed_note(struct nx_seed_machine *m, const struct nx_seed_client *client, const char *what);
+/* How far the job is: who is missing, and what was heard of others. */
+void nx_seed_progress(const struct nx_seed_machine *m, char *text, size_t cap);
 
 #endif

@@ -2,25 +2,19 @@
  *
  * Owner: the engine, but for the result and the count of connections, which are under the lock.  Connections that are
  * sent away stay until they have what was said to them, at most LINGER. */
-#include "cluster/seed_io.h"
+#include "cluster/seed_serve.h"
 
-#include "base/call.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/talk.h"
-#include "identity/bundle.h"
-#include "identity/ca.h"
 #include "net/conn.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
-    CONNECTIONS_MAX = 4096,
-    LINGER_MS = 2000,
-    LIFETIME_DAYS = 365, /* of certificates: the longest job */
+    CONNECTIONS_MAX = 2 * NX_RANKS_MAX,
+    LINGER_MS = 2000, /* of those that have joined */
+    LINGER_STRANGER_MS = 500,
 };
 
 /* Somebody who is connected. */
@@ -36,56 +30,7 @@ struct caller {
     bool bound;
 };
 
-struct nx_seed {
-    /* const after init */
-    struct nx_ca *ca;
-    struct nx_key *key;
-    struct nx_bundle *bundle;
-    struct nx_proof_key proof;
-    struct nx_quic_config *config;
-    struct nx_quic_listener *listener;
-    char *text;
-    uint16_t port;
-    /* engine */
-    struct nx_seed_machine machine;
-    struct nx_list callers;
-    struct nx_timer timer;
-    uint8_t nonce[NX_NONCE_SIZE], seed_proof[NX_PROOF_SIZE]; /* of the challenge that is being made */
-    /* lock */
-    struct nx_mutex lock;
-    struct nx_list waiters; /* struct waiting */
-    bool over;              /* formed or failed */
-    nexar_error error;
-    uint32_t connections;
-};
-
-struct waiting {
-    struct nx_list link;
-    struct nx_waiter waiter;
-    bool for_end; /* of all connections */
-};
-
-static int64_t wall_clock(void)
-{
-    return (int64_t)time(NULL);
-}
-
-/* ---- results ---- */
-
-/* With the lock. */
-static void wake(struct nx_seed *seed)
-{
-    nx_list_for_each_safe(pos, tmp, &seed->waiters)
-    {
-        struct waiting *w = nx_container_of(pos, struct waiting, link);
-
-        if (w->for_end ? seed->connections == 0 : seed->over)
-            nx_waiter_wake(&w->waiter);
-    }
-}
-
-/* After anything that the machine did. */
-static void settle(struct nx_seed *seed)
+void nx_seed_settle(struct nx_seed *seed)
 {
     nx_time next = nx_seed_tick(&seed->machine, nx_now());
 
@@ -104,13 +49,8 @@ static void settle(struct nx_seed *seed)
         else
             nx_warn("%s", seed->error.text);
     }
-    wake(seed);
+    nx_seed_wake(seed);
     nx_unlock(&seed->lock);
-}
-
-static void tick(struct nx_timer *timer)
-{
-    settle(nx_container_of(timer, struct nx_seed, timer));
 }
 
 /* ---- actions of the machine ---- */
@@ -163,7 +103,7 @@ static nexar_status admit(void *arg, struct nx_seed_client *client, const struct
     st = nx_proof_check(&seed->proof, NX_PROOF_WORKER, &c->context, proof->proof.data, proof->proof.len);
     c->context.said = NULL;
     if (st == NEXAR_OK)
-        st = nx_ca_issue_member(seed->ca, proof->csr.data, proof->csr.len, wall_clock(), (int64_t)LIFETIME_DAYS * 86400,
+        st = nx_ca_issue_member(seed->ca, proof->csr.data, proof->csr.len, nx_seed_clock(), NX_SEED_LIFETIME,
                                 client->node, &certificate);
     if (st == NEXAR_OK && certificate.size > sizeof(client->certificate))
         st = nx_fail(NEXAR_ENOMEM, "its certificate is too long");
@@ -191,13 +131,17 @@ static void say(void *arg, struct nx_seed_client *client, const struct nx_messag
     }
 }
 
-static void close_client(void *arg, struct nx_seed_client *client)
+/* Who was told something hangs up when it has it, or we do after a while. */
+static void close_client(void *arg, struct nx_seed_client *client, bool told)
 {
     struct caller *c = client->io;
 
     (void)arg;
     c->talk.deaf = true;
-    nx_timer_set(&c->linger, nx_now() + LINGER_MS * NX_MS);
+    if (told)
+        nx_timer_set(&c->linger, nx_now() + (client->stage < NX_SEED_PROVEN ? LINGER_STRANGER_MS : LINGER_MS) * NX_MS);
+    else
+        nx_quic_conn_shutdown(c->quic, NX_CLOSE_DONE);
 }
 
 static void forget(void *arg, struct nx_seed_client *client)
@@ -208,7 +152,7 @@ static void forget(void *arg, struct nx_seed_client *client)
     c->client = NULL;
 }
 
-static const struct nx_seed_ops seed_ops = {
+const struct nx_seed_ops nx_seed_ops = {
     .challenge = challenge, .admit = admit, .send = say, .close = close_client, .forget = forget};
 
 /* ---- connections ---- */
@@ -225,7 +169,7 @@ static bool on_message(void *arg, const struct nx_message *message, const uint8_
     if (c->client == NULL)
         return false;
     nx_seed_said(&c->seed->machine, c->client, message, archive, n, nx_now());
-    settle(c->seed);
+    nx_seed_settle(c->seed);
     return true;
 }
 
@@ -236,7 +180,7 @@ static void on_broken(void *arg, const char *why)
     if (c->client == NULL)
         return;
     nx_seed_babbled(&c->seed->machine, c->client, why);
-    settle(c->seed);
+    nx_seed_settle(c->seed);
 }
 
 static nexar_status on_certificate(void *arg, const uint8_t *leaf, size_t leaf_len, const uint8_t *chain,
@@ -269,11 +213,11 @@ static void on_closed(void *arg, nexar_status status, uint64_t code, const char 
     struct nx_seed *seed = c->seed;
 
     (void)status, (void)code;
-    nx_timer_cancel(&c->linger);
     if (c->client != NULL) {
         nx_seed_gone(&seed->machine, c->client, why);
-        settle(seed);
+        nx_seed_settle(seed);
     }
+    nx_timer_cancel(&c->linger);
     nx_list_remove(&c->link);
     nx_talk_fini(&c->talk);
     nx_buffer_put(c->hello);
@@ -282,13 +226,13 @@ static void on_closed(void *arg, nexar_status status, uint64_t code, const char 
     nx_free(c);
     nx_lock(&seed->lock);
     seed->connections--;
-    wake(seed);
+    nx_seed_wake(seed);
     nx_unlock(&seed->lock);
 }
 
-static struct nx_quic_config *accept_caller(void *arg, struct nx_quic_conn *quic, const char *alpn,
-                                            const struct sockaddr *from, const struct nx_quic_conn_events **events,
-                                            void **conn_arg)
+struct nx_quic_config *nx_seed_accept(void *arg, struct nx_quic_conn *quic, const char *alpn,
+                                      const struct sockaddr *from, const struct nx_quic_conn_events **events,
+                                      void **conn_arg)
 {
     static const struct nx_quic_conn_events caller_events = {
         .certificate = on_certificate, .connected = on_connected, .stream = on_stream, .closed = on_closed};
@@ -318,205 +262,17 @@ static struct nx_quic_config *accept_caller(void *arg, struct nx_quic_conn *quic
     nx_unlock(&seed->lock);
     *events = &caller_events;
     *conn_arg = c;
-    settle(seed);
+    nx_seed_settle(seed);
     return seed->config;
 }
 
-/* ---- life ---- */
-
-static nexar_status make_identity(struct nx_seed *seed)
+void nx_seed_hang_up(struct nx_seed *seed)
 {
-    int64_t now = wall_clock(), lifetime = (int64_t)LIFETIME_DAYS * 86400;
-    struct nx_der leaf = {0};
-    nexar_status st = nx_ca_make(now, lifetime, &seed->ca);
-
-    if (st == NEXAR_OK)
-        st = nx_key_make(&seed->key);
-    if (st == NEXAR_OK)
-        st = nx_ca_issue_seed(seed->ca, seed->key, now, lifetime, &leaf);
-    if (st == NEXAR_OK)
-        st = nx_bundle_make(seed->key, leaf.data, leaf.size, nx_ca_trust(seed->ca), &seed->bundle);
-    nx_der_free(&leaf);
-    return st;
-}
-
-static nexar_status make_config(struct nx_seed *seed)
-{
-    /* A stranger may have one stream, and little on it. */
-    struct nx_quic_settings s = {.alpn = {NX_ALPN_JOIN},
-                                 .pkcs12 = seed->bundle->pkcs12,
-                                 .pkcs12_len = seed->bundle->pkcs12_size,
-                                 .connection_window = 16 * 1024,
-                                 .stream_window = 16 * 1024,
-                                 .bidi_streams = 1,
-                                 .handshake_timeout = 5 * NX_S,
-                                 .idle_timeout = 20 * NX_S,
-                                 .keep_alive = NX_S,
-                                 .disconnect = 5 * NX_S};
-
-    return nx_quic_config_open(&s, &seed->config);
-}
-
-/* With a secret there is no token and no join string. */
-static nexar_status make_proof(struct nx_seed *seed, const struct nx_seed_options *options, struct nx_join_string *join)
-{
-    nexar_status st;
-
-    *join = (struct nx_join_string){.host_count = options->host_count};
-    if (options->secret != NULL) {
-        seed->proof = *options->secret;
-        return NEXAR_OK;
-    }
-    st = nx_token_make(join->token);
-    return st == NEXAR_OK ? nx_proof_key_from_token(join->token, &seed->proof) : st;
-}
-
-static nexar_status make_text(struct nx_seed *seed, const struct nx_seed_options *options, struct nx_join_string *join)
-{
-    if (options->secret != NULL)
-        return NEXAR_OK;
-    memcpy(join->ca_sha256, nx_trust_sha256(nx_ca_trust(seed->ca)), NX_SHA256_SIZE);
-    for (size_t i = 0; i < options->host_count; i++) {
-        join->hosts[i] = options->hosts[i];
-        join->hosts[i].port = seed->port;
-    }
-    return nx_join_string_format(join, &seed->text);
-}
-
-static nexar_status listen_on(struct nx_seed *seed, const struct sockaddr *address)
-{
-    static const char *const alpn[] = {NX_ALPN_JOIN};
-    struct sockaddr_storage bound;
-    char text[NX_ADDRESS_SIZE];
-    nexar_status st = nx_quic_listen(address, alpn, 1, accept_caller, seed, &seed->listener);
-
-    if (st != NEXAR_OK) {
-        char why[128];
-
-        nx_address_text(address, text, sizeof(text));
-        snprintf(why, sizeof(why), "%s", nexar_last_error());
-        return nx_fail(st, "the seed at %s: %s", text, why);
-    }
-    nx_quic_listener_address(seed->listener, &bound);
-    seed->port = ntohs(((struct sockaddr_in *)(void *)&bound)->sin_port);
-    return NEXAR_OK;
-}
-
-static void free_seed(struct nx_seed *seed)
-{
-    nx_quic_config_close(seed->config);
-    nx_free_secret(seed->text);
-    nx_bundle_free(seed->bundle);
-    nx_key_free(seed->key);
-    nx_ca_free(seed->ca);
-    explicit_bzero(&seed->proof, sizeof(seed->proof));
-    nx_mutex_fini(&seed->lock);
-    nx_free(seed);
-}
-
-nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed **out)
-{
-    struct nx_seed *seed = nx_calloc(1, sizeof(*seed));
-    struct nx_join_string join;
-    nexar_status st;
-
-    *out = NULL;
-    if (seed == NULL)
-        return nx_fail(NEXAR_ENOMEM, "no memory for a seed");
-    nx_mutex_init(&seed->lock, NX_LOCK_NODE);
-    nx_list_init(&seed->callers);
-    nx_list_init(&seed->waiters);
-    nx_timer_init(&seed->timer, tick);
-    st = make_identity(seed);
-    if (st == NEXAR_OK)
-        st = make_config(seed);
-    if (st == NEXAR_OK)
-        st = make_proof(seed, options, &join);
-    if (st == NEXAR_OK) {
-        const struct nx_der *ca = nx_trust_der(nx_ca_trust(seed->ca));
-
-        nx_seed_init(&seed->machine, options->size, options->timeout, nx_trust_cluster_id(nx_ca_trust(seed->ca)),
-                     nx_bytes(ca->data, ca->size), &seed_ops, seed);
-        st = listen_on(seed, (const struct sockaddr *)&options->listen);
-    }
-    if (st == NEXAR_OK)
-        st = make_text(seed, options, &join);
-    explicit_bzero(join.token, sizeof(join.token));
-    if (st != NEXAR_OK) {
-        nexar_error error = *nx_last_error();
-
-        nx_quic_listener_close(seed->listener);
-        free_seed(seed);
-        return nx_fail_with(&error);
-    }
-    *out = seed;
-    return NEXAR_OK;
-}
-
-const char *nx_seed_text(const struct nx_seed *seed)
-{
-    return seed->text;
-}
-
-uint16_t nx_seed_port(const struct nx_seed *seed)
-{
-    return seed->port;
-}
-
-static nexar_status wait_for(struct nx_seed *seed, bool end, nx_time deadline)
-{
-    struct waiting w = {.for_end = end};
-    nexar_status st;
-
-    nx_waiter_init(&w.waiter);
-    nx_lock(&seed->lock);
-    nx_list_push_back(&seed->waiters, &w.link);
-    wake(seed);
-    nx_unlock(&seed->lock);
-    st = nx_waiter_wait(&w.waiter, deadline);
-    nx_lock(&seed->lock);
-    nx_list_remove(&w.link);
-    nx_unlock(&seed->lock);
-    return st;
-}
-
-nexar_status nx_seed_wait(struct nx_seed *seed, nx_time deadline)
-{
-    nexar_status st = wait_for(seed, false, deadline);
-
-    if (st != NEXAR_OK)
-        return st;
-    return seed->error.status == NEXAR_OK ? NEXAR_OK : nx_fail_with(&seed->error);
-}
-
-static void end_all(void *arg)
-{
-    struct nx_seed *seed = arg;
-
-    nx_seed_cancel(&seed->machine);
-    settle(seed);
-    nx_seed_fini(&seed->machine);
-    nx_timer_cancel(&seed->timer);
     nx_list_for_each_safe(pos, tmp, &seed->callers)
     {
         struct caller *c = nx_container_of(pos, struct caller, link);
 
-        /* Those that were told something hang up themselves; the others are of no interest. */
         if (!c->talk.deaf)
             nx_quic_conn_shutdown(c->quic, NX_CLOSE_DONE);
     }
-}
-
-void nx_seed_end(struct nx_seed *seed)
-{
-    if (seed == NULL)
-        return;
-    nx_quic_listener_close(seed->listener);
-    if (nx_call(end_all, seed) != NEXAR_OK)
-        return; /* in a forked child: nothing of this is ours */
-    while (wait_for(seed, true, NX_NEVER) == NEXAR_EINTR)
-        continue;
-    /* When this has run, so has the callback that woke us, to its end. */
-    nx_fence();
-    free_seed(seed);
 }

@@ -19,7 +19,7 @@ struct nx_seed_options {
 
 struct nx_seed;
 
-/* NEXAR_ESYSTEM (the address is in use, ...), NEXAR_ENOMEM. */
+/* NEXAR_EINVAL (the size, a host), NEXAR_ESYSTEM (the address is in use, ...), NEXAR_ENOMEM. */
 nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed **seed);
 
 /* NULL if it was opened with a secret. */
@@ -29,8 +29,8 @@ uint16_t nx_seed_port(const struct nx_seed *seed);
 /* As nexar_seed_wait. */
 nexar_status nx_seed_wait(struct nx_seed *seed, nx_time deadline);
 
-/* Ends it: a job that has not formed is told.  Blocks until the last message has been taken, at most some seconds.
- * NULL is legal. */
+/* Ends it: a job that has not formed is told, and so are those in nx_seed_wait.  Blocks until the last message has been
+ * taken, at most some seconds.  NULL is legal. */
 void nx_seed_end(struct nx_seed *seed);
 
 #endif

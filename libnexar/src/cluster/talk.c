@@ -110,10 +110,17 @@ static size_t receive(void *arg, const uint8_t *bytes, size_t n)
     return n;
 }
 
+/* The stream vanishes soon after the peer has ended it, so nothing may leave any more. */
 static void ended(void *arg, nexar_status status)
 {
-    (void)arg;
-    (void)status; /* the end of the connection says more */
+    struct nx_talk *talk = arg;
+
+    nx_outbox_close(&talk->out);
+    if (talk->deaf)
+        return;
+    talk->deaf = true;
+    if (status != NEXAR_EPEER) /* else it is the connection that has ended, and that will be told */
+        talk->broken(talk->arg, "it ended its stream");
 }
 
 const struct nx_quic_stream_events nx_talk_events = {.receive = receive, .ended = ended};

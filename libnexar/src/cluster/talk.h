@@ -10,8 +10,8 @@
 
 /* A message of a stranger may be this long: the largest honest one is a proof with its signing request. */
 #define NX_TALK_STRANGER_MAX 4096
-/* A roster of a thousand ranks is a tenth of this. */
-#define NX_TALK_MEMBER_MAX (1 << 20)
+/* The longest roster, of NX_RANKS_MAX ranks with all their addresses, is shorter. */
+#define NX_TALK_MEMBER_MAX (4 << 20)
 
 struct nx_talk {
     struct nx_outbox out;
