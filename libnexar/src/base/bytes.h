@@ -51,9 +51,15 @@ static inline void nx_store64(uint8_t *p, uint64_t v)
     nx_store32(p + 4, (uint32_t)(v >> 32));
 }
 
+/* p + n; no bytes at NULL are legal here, which C does not say of NULL + 0. */
+static inline const uint8_t *nx_step(const void *p, size_t n)
+{
+    return n == 0 ? p : (const uint8_t *)p + n;
+}
+
 static inline struct nx_reader nx_reader(const void *p, size_t n)
 {
-    return (struct nx_reader){.at = p, .end = (const uint8_t *)p + n};
+    return (struct nx_reader){.at = p, .end = nx_step(p, n)};
 }
 
 /* The next `n` bytes, or NULL. */
@@ -65,7 +71,7 @@ static inline const uint8_t *nx_read(struct nx_reader *r, size_t n)
         r->failed = true;
         return NULL;
     }
-    r->at += n;
+    r->at = nx_step(p, n);
     return p;
 }
 
@@ -95,7 +101,7 @@ static inline uint64_t nx_read64(struct nx_reader *r)
 
 static inline struct nx_writer nx_writer(void *p, size_t n)
 {
-    return (struct nx_writer){.at = p, .end = (uint8_t *)p + n};
+    return (struct nx_writer){.at = p, .end = (uint8_t *)(uintptr_t)nx_step(p, n)};
 }
 
 /* Room for `n` bytes, or NULL. */
@@ -107,7 +113,8 @@ static inline uint8_t *nx_write(struct nx_writer *w, size_t n)
         w->failed = true;
         return NULL;
     }
-    w->at += n;
+    if (n != 0)
+        w->at += n;
     return p;
 }
 

@@ -126,6 +126,9 @@ static nexar_status wait_done(struct nexar_op *op, nx_time deadline)
 
     if (nx_op_done(op))
         return NEXAR_OK;
+    st = nx_engine_may_block();
+    if (st != NEXAR_OK)
+        return st;
     nx_waiter_init(&waiter);
     if (!tie(&t, op, &waiter))
         return NEXAR_OK;
@@ -219,10 +222,12 @@ nexar_status nexar_op_wait_any(nexar_op *const *ops, size_t n, int64_t timeout_n
     struct nx_waiter waiter;
     struct tie *ties;
     size_t tied = 0;
-    nexar_status st = NEXAR_OK;
+    nexar_status st = nx_engine_alive();
 
     if (ops == NULL || n == 0 || index == NULL)
         return nx_fail(NEXAR_EINVAL, "op_wait_any: it needs at least one op and a place for the index");
+    if (st != NEXAR_OK)
+        return st;
     ties = nx_alloc(n * sizeof(*ties));
     if (ties == NULL)
         return nx_fail(NEXAR_ENOMEM, "op_wait_any: no memory to wait for %zu ops", n);

@@ -97,9 +97,9 @@ static void run_chain(struct nx_task *task)
 {
     struct chain *c = nx_container_of(task, struct chain, task);
 
-    c->runs++;
     if (--c->left > 0)
         nx_engine_post(task);
+    c->runs++;
 }
 
 /* Tasks that are posted by the engine itself, while nobody is blocked. */
