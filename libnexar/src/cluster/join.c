@@ -1,13 +1,18 @@
 /* cluster/join.c - the worker as a machine.
  *
  * Owner: whoever calls; it has no thread, no clock and no socket.  Until the worker is welcome it tries again and
- * again, since the seed may not be there yet; afterwards a lost seed is a failure. */
+ * again, since the seed may not be there yet; afterwards a lost seed is a failure.
+ *
+ * A job forms as a whole or not at all.  The seed decides, and only when all are ready: before that a worker may fail
+ * by itself, afterwards it asks, and believes what the seed or any other rank says of the decision. */
 #include "cluster/join.h"
+
+#include "cluster/plain.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const nx_time PAUSE_FIRST = 20 * NX_MS, PAUSE_MAX = NX_S;
+static const nx_time PAUSE_FIRST = 20 * NX_MS, PAUSE_MAX = NX_S, LEAVE_WITHIN = 2 * NX_S;
 
 void nx_join_init(struct nx_join_machine *m, const char *seed, nx_time now, nx_time deadline, bool patient,
                   const struct nx_join_ops *ops, void *arg)
@@ -18,6 +23,7 @@ void nx_join_init(struct nx_join_machine *m, const char *seed, nx_time now, nx_t
                                   .patient = patient,
                                   .started = now,
                                   .retry_at = NX_NEVER,
+                                  .leave_by = NX_NEVER,
                                   .pause = PAUSE_FIRST,
                                   .rank = NEXAR_NO_RANK};
     snprintf(m->seed, sizeof(m->seed), "%s", seed);
@@ -28,33 +34,40 @@ static bool over(const struct nx_join_machine *m)
     return m->state == NX_JOIN_DONE || m->state == NX_JOIN_FAILED;
 }
 
-static void fail(struct nx_join_machine *m, const nexar_error *error)
+static void end(struct nx_join_machine *m, enum nx_join_state state, bool told)
+{
+    m->state = state;
+    m->retry_at = NX_NEVER;
+    m->ops->disconnect(m->arg, told);
+    m->ops->done(m->arg);
+}
+
+static void fail(struct nx_join_machine *m, const nexar_error *error, bool told)
 {
     if (over(m))
         return;
     m->error = *error;
-    m->state = NX_JOIN_FAILED;
-    m->retry_at = NX_NEVER;
-    m->ops->disconnect(m->arg);
-    m->ops->done(m->arg);
+    end(m, NX_JOIN_FAILED, told);
 }
 
-/* Our own failure: the seed is told, so that it can tell the others. */
-static void give_up(struct nx_join_machine *m, const nexar_error *error)
+/* The seed is told, so that it can tell the others.  False: it cannot be. */
+static bool say_abort(struct nx_join_machine *m, enum nx_abort_code code, const nexar_error *error)
 {
     struct nx_message out = {.kind = NX_KIND_ABORT};
     char reason[sizeof(error->text)];
 
-    if (over(m))
-        return;
-    if (m->state >= NX_JOIN_GREETED) {
-        snprintf(reason, sizeof(reason), "%s", error->text);
-        for (char *c = reason; *c != '\0'; c++)
-            *c = (unsigned char)*c < 0x80 ? *c : '?';
-        out.abort = (struct nx_msg_abort){.code = NX_ABORT_PEER, .rank = m->rank, .reason = nx_text(reason)};
-        m->ops->send(m->arg, &out);
-    }
-    fail(m, error);
+    if (m->state < NX_JOIN_GREETED || m->state >= NX_JOIN_LEAVING)
+        return false;
+    nx_plain(reason, sizeof(reason), error->text, strlen(error->text));
+    out.abort = (struct nx_msg_abort){.code = (uint16_t)code, .rank = m->rank, .reason = nx_text(reason)};
+    m->ops->send(m->arg, &out);
+    return true;
+}
+
+static void give_up(struct nx_join_machine *m, const nexar_error *error)
+{
+    if (!over(m))
+        fail(m, error, say_abort(m, NX_ABORT_PEER, error));
 }
 
 static void give_up_last(struct nx_join_machine *m)
@@ -62,6 +75,14 @@ static void give_up_last(struct nx_join_machine *m)
     nexar_error error = *nx_last_error();
 
     give_up(m, &error);
+}
+
+/* Gives up, and waits a little for what the seed, or another rank, says to that. */
+static void leave(struct nx_join_machine *m, const nexar_error *error, nx_time now)
+{
+    m->error = *error;
+    m->leave_by = nx_after(now, LEAVE_WITHIN);
+    m->state = NX_JOIN_LEAVING;
 }
 
 void nx_join_start(struct nx_join_machine *m)
@@ -86,7 +107,7 @@ void nx_join_connected(struct nx_join_machine *m)
 
 /* ---- messages of the seed ---- */
 
-static void on_abort(struct nx_join_machine *m, const struct nx_msg_abort *abort)
+static void abort_error(const struct nx_join_machine *m, const struct nx_msg_abort *abort, nexar_error *error)
 {
     static const nexar_status statuses[] = {
         [NX_ABORT_VERSION] = NEXAR_EPROTO, [NX_ABORT_AUTH] = NEXAR_EAUTH,       [NX_ABORT_RANK] = NEXAR_EAUTH,
@@ -94,19 +115,31 @@ static void on_abort(struct nx_join_machine *m, const struct nx_msg_abort *abort
         [NX_ABORT_PEER] = NEXAR_EPEER,     [NX_ABORT_CLOSED] = NEXAR_EPEER,     [NX_ABORT_PROTOCOL] = NEXAR_EPROTO,
     };
     nexar_status status = NEXAR_EPROTO;
-    nexar_error error;
+    char reason[400];
 
+    nx_plain(reason, sizeof(reason), abort->reason.data, abort->reason.len);
     if (abort->code < sizeof(statuses) / sizeof(statuses[0]) && statuses[abort->code] != NEXAR_OK)
         status = statuses[abort->code];
-    if (status == NEXAR_EAUTH && abort->code == NX_ABORT_AUTH) {
-        nx_error_set(&error, status, NEXAR_NO_RANK,
+    if (abort->code == NX_ABORT_AUTH) {
+        nx_error_set(error, status, NEXAR_NO_RANK,
                      "the seed at %s refused this worker: the token or the secret is not the seed's", m->seed);
-        nx_error_hint(&error, "take the join string, or NEXAR_SECRET, from the job that is running now");
+        nx_error_hint(error, "take the join string, or NEXAR_SECRET, from the job that is running now");
+    } else if (abort->code == NX_ABORT_TIMEOUT) {
+        nx_error_set(error, status, abort->rank, "%s (says the seed at %s)", reason, m->seed);
+        nx_error_hint(error, "see whether all ranks were started, and what became of those that are missing");
     } else {
-        nx_error_set(&error, status, abort->rank, "the seed at %s ended joining: %.*s", m->seed,
-                     (int)(abort->reason.len < 400 ? abort->reason.len : 400), abort->reason.data);
+        nx_error_set(error, status, abort->rank, "the seed at %s ended joining: %s", m->seed, reason);
     }
-    fail(m, &error);
+}
+
+/* Who leaves knows better why, unless only the time was over. */
+static void on_abort(struct nx_join_machine *m, const struct nx_msg_abort *abort)
+{
+    nexar_error error = m->error;
+
+    if (m->state != NX_JOIN_LEAVING || abort->code == NX_ABORT_TIMEOUT)
+        abort_error(m, abort, &error);
+    fail(m, &error, false);
 }
 
 static void on_challenge(struct nx_join_machine *m, const struct nx_msg_join_challenge *challenge,
@@ -128,8 +161,8 @@ static void on_welcome(struct nx_join_machine *m, const struct nx_msg_join_welco
 
     m->rank = welcome->rank;
     m->size = welcome->world_size;
-    if (welcome->rank >= welcome->world_size) {
-        nx_fail(NEXAR_EPROTO, "the seed at %s gave rank %u of %u", m->seed, welcome->rank, welcome->world_size);
+    if (m->size > NX_RANKS_MAX || m->rank >= m->size) {
+        nx_fail(NEXAR_EPROTO, "the seed at %s gave rank %u of %u", m->seed, m->rank, m->size);
         give_up_last(m);
         return;
     }
@@ -141,11 +174,10 @@ static void on_welcome(struct nx_join_machine *m, const struct nx_msg_join_welco
     m->ops->send(m->arg, &out);
 }
 
-void nx_join_said(struct nx_join_machine *m, const struct nx_message *message, const uint8_t *archive, size_t n)
+/* False: it is out of place. */
+static bool take(struct nx_join_machine *m, const struct nx_message *message, const uint8_t *archive, size_t n)
 {
-    if (over(m))
-        return;
-    if (message->kind == NX_KIND_ABORT) {
+    if (message->kind == NX_KIND_ABORT && m->state >= NX_JOIN_GREETED) {
         on_abort(m, &message->abort);
     } else if (message->kind == NX_KIND_JOIN_CHALLENGE && m->state == NX_JOIN_GREETED) {
         on_challenge(m, &message->join_challenge, archive, n);
@@ -155,14 +187,26 @@ void nx_join_said(struct nx_join_machine *m, const struct nx_message *message, c
         m->state = NX_JOIN_MESHING;
         if (m->ops->mesh(m->arg, &message->roster) != NEXAR_OK)
             give_up_last(m);
-    } else if (message->kind == NX_KIND_JOIN_GO && m->state == NX_JOIN_READY) {
-        m->state = NX_JOIN_DONE;
-        m->ops->disconnect(m->arg);
-        m->ops->done(m->arg);
+    } else if (message->kind == NX_KIND_JOIN_GO && m->ready) {
+        end(m, NX_JOIN_DONE, false);
     } else {
-        nx_fail(NEXAR_EPROTO, "the seed at %s sent a message out of place", m->seed);
-        give_up_last(m);
+        return m->state == NX_JOIN_LEAVING; /* it was on its way when we said that we leave */
     }
+    return true;
+}
+
+void nx_join_said(struct nx_join_machine *m, const struct nx_message *message, const uint8_t *archive, size_t n)
+{
+    if (!over(m) && !take(m, message, archive, n))
+        nx_join_babbled(m, "it sent a message out of place");
+}
+
+void nx_join_babbled(struct nx_join_machine *m, const char *why)
+{
+    nexar_error error;
+
+    nx_error_set(&error, NEXAR_EPROTO, NEXAR_NO_RANK, "the seed at %s broke the protocol: %s", m->seed, why);
+    give_up(m, &error);
 }
 
 /* ---- everything else ---- */
@@ -181,14 +225,21 @@ void nx_join_disconnected(struct nx_join_machine *m, nexar_status status, const 
     if (over(m))
         return;
     snprintf(m->last, sizeof(m->last), "%s", why);
-    if (m->state >= NX_JOIN_LISTENING) {
+    if (m->state == NX_JOIN_LEAVING) {
+        error = m->error;
+        if (!m->ready)
+            fail(m, &error, false);
+    } else if (m->state >= NX_JOIN_LISTENING) {
         nx_error_set(&error, NEXAR_EPEER, NEXAR_NO_RANK, "the seed at %s was lost while the job formed: %s", m->seed,
                      why);
-        fail(m, &error);
+        if (m->ready)
+            leave(m, &error, now); /* the others may know that the job has formed */
+        else
+            fail(m, &error, false);
     } else if (status == NEXAR_EAUTH && !m->patient) {
         nx_error_set(&error, NEXAR_EAUTH, NEXAR_NO_RANK, "the seed at %s is not the one of the join string: %s",
                      m->seed, why);
-        fail(m, &error);
+        fail(m, &error, false);
     } else {
         again(m, now);
     }
@@ -201,13 +252,25 @@ void nx_join_meshed(struct nx_join_machine *m)
     if (m->state != NX_JOIN_MESHING)
         return;
     m->state = NX_JOIN_READY;
+    m->ready = true;
     out.join_ready = (struct nx_msg_join_ready){.rank = m->rank};
     m->ops->send(m->arg, &out);
 }
 
-void nx_join_mesh_failed(struct nx_join_machine *m, const nexar_error *error)
+void nx_join_mesh_failed(struct nx_join_machine *m, const nexar_error *error, nx_time now)
 {
-    give_up(m, error);
+    if (m->state == NX_JOIN_READY) {
+        say_abort(m, NX_ABORT_PEER, error);
+        leave(m, error, now);
+    } else if (m->state != NX_JOIN_LEAVING) {
+        give_up(m, error);
+    }
+}
+
+void nx_join_formed(struct nx_join_machine *m)
+{
+    if (m->ready && !over(m))
+        end(m, NX_JOIN_DONE, false);
 }
 
 void nx_join_cancel(struct nx_join_machine *m, nexar_status status, const char *why)
@@ -227,25 +290,36 @@ static void time_out(struct nx_join_machine *m, nx_time now)
         nx_error_set(&error, NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "cannot reach the seed at %s: %s (%u attempts in %.3g s)",
                      m->seed, m->last[0] == '\0' ? "no answer" : m->last, m->attempt, elapsed);
         nx_error_hint(&error, "see whether the seed runs and its UDP port can be reached from here");
-    } else {
-        nx_error_set(&error, NEXAR_ETIMEDOUT, NEXAR_NO_RANK,
-                     "the job did not form in %.3g s; the seed at %s still waits for other ranks", elapsed, m->seed);
-        nx_error_hint(&error, "see whether all ranks were started");
+        give_up(m, &error);
+        return;
     }
-    give_up(m, &error);
+    nx_error_set(&error, NEXAR_ETIMEDOUT, NEXAR_NO_RANK,
+                 "the job did not form in %.3g s; the seed at %s still waits for other ranks", elapsed, m->seed);
+    nx_error_hint(&error, "see whether all ranks were started");
+    say_abort(m, NX_ABORT_TIMEOUT, &error);
+    leave(m, &error, now); /* the seed knows which */
 }
 
 nx_time nx_join_tick(struct nx_join_machine *m, nx_time now)
 {
+    /* The mesh has the same deadline, and a better sentence. */
+    nx_time deadline = m->state == NX_JOIN_MESHING ? NX_NEVER : m->deadline;
+
     if (over(m))
         return NX_NEVER;
-    if (m->deadline <= now) {
+    if (m->state != NX_JOIN_LEAVING && deadline <= now)
         time_out(m, now);
-        return NX_NEVER;
+    if (m->state == NX_JOIN_LEAVING) {
+        if (m->leave_by <= now) {
+            nexar_error error = m->error;
+
+            fail(m, &error, false);
+        }
+        return over(m) ? NX_NEVER : m->leave_by;
     }
     if (m->state == NX_JOIN_WAITING && m->retry_at <= now) {
         m->retry_at = NX_NEVER;
         nx_join_start(m);
     }
-    return m->retry_at < m->deadline ? m->retry_at : m->deadline;
+    return over(m) ? NX_NEVER : m->retry_at < deadline ? m->retry_at : deadline;
 }

@@ -15,6 +15,7 @@ enum nx_join_state {
     NX_JOIN_LISTENING,
     NX_JOIN_MESHING,
     NX_JOIN_READY,
+    NX_JOIN_LEAVING, /* gives up, but the seed has the last word */
     NX_JOIN_DONE,
     NX_JOIN_FAILED,
 };
@@ -22,8 +23,8 @@ enum nx_join_state {
 struct nx_join_ops {
     /* Connects to the seed; `attempt` counts from 0. */
     void (*connect)(void *arg, uint32_t attempt);
-    /* The connection, if there is one, is not needed any more. */
-    void (*disconnect)(void *arg);
+    /* The connection, if there is one, is not needed any more.  `told`: something was said that should arrive first. */
+    void (*disconnect)(void *arg, bool told);
     void (*send)(void *arg, const struct nx_message *message);
     /* Says hello with what is wanted; fills in the fields. */
     nexar_status (*hello)(void *arg, struct nx_msg_join_hello *out);
@@ -48,8 +49,10 @@ struct nx_join_machine {
     /* the machine's */
     enum nx_join_state state;
     nx_time started, retry_at, pause;
+    nx_time leave_by; /* of NX_JOIN_LEAVING */
     uint32_t attempt;
     uint32_t rank, size;
+    bool ready;     /* we have said so: the job may have formed */
     char last[200]; /* why the last attempt failed */
     nexar_error error;
 };
@@ -62,9 +65,14 @@ void nx_join_connected(struct nx_join_machine *m);
 void nx_join_said(struct nx_join_machine *m, const struct nx_message *message, const uint8_t *archive, size_t n);
 /* It could not be made, or has ended.  NEXAR_EAUTH: the seed's certificate is not the right one. */
 void nx_join_disconnected(struct nx_join_machine *m, nexar_status status, const char *why, nx_time now);
+/* What it sent is no message. */
+void nx_join_babbled(struct nx_join_machine *m, const char *why);
+/* Connected with all others; or not, or not any more. */
 void nx_join_meshed(struct nx_join_machine *m);
-void nx_join_mesh_failed(struct nx_join_machine *m, const nexar_error *error);
-/* Gives up, and tells the seed. */
+void nx_join_mesh_failed(struct nx_join_machine *m, const nexar_error *error, nx_time now);
+/* Another rank says that the job has formed. */
+void nx_join_formed(struct nx_join_machine *m);
+/* Gives up at once, and tells the seed. */
 void nx_join_cancel(struct nx_join_machine *m, nexar_status status, const char *why);
 /* Time passes.  Returns when to call again. */
 nx_time nx_join_tick(struct nx_join_machine *m, nx_time now);

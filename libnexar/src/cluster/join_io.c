@@ -84,6 +84,10 @@ static bool on_message(void *arg, const struct nx_message *message, const uint8_
 {
     struct nx_joining *j = arg;
 
+    if (j->finished) { /* an answer to our last word: it has arrived */
+        nx_quic_conn_shutdown(j->quic, NX_CLOSE_DONE);
+        return false;
+    }
     nx_join_said(&j->machine, message, archive, n);
     settle(j);
     return true;
@@ -93,7 +97,7 @@ static void on_broken(void *arg, const char *why)
 {
     struct nx_joining *j = arg;
 
-    nx_join_cancel(&j->machine, NEXAR_EPROTO, why);
+    nx_join_babbled(&j->machine, why);
     settle(j);
 }
 
@@ -171,18 +175,17 @@ static void connect_seed(void *arg, uint32_t attempt)
     nx_join_disconnected(&j->machine, NEXAR_ESYSTEM, nexar_last_error(), nx_now());
 }
 
-/* What was said last has some time to arrive: the seed hangs up when it has it, or we do. */
-static void disconnect(void *arg)
+/* What was said last has some time to arrive: the seed answers or hangs up when it has it. */
+static void disconnect(void *arg, bool told)
 {
     struct nx_joining *j = arg;
 
-    j->talk.deaf = true;
     if (j->quic == NULL)
         return;
-    if (j->machine.state == NX_JOIN_DONE)
-        nx_quic_conn_shutdown(j->quic, NX_CLOSE_DONE);
-    else
+    if (told)
         nx_timer_set(&j->linger, nx_now() + LINGER_MS * NX_MS);
+    else
+        nx_quic_conn_shutdown(j->quic, NX_CLOSE_DONE);
 }
 
 static void linger_over(struct nx_timer *timer)
@@ -255,6 +258,12 @@ static nexar_status welcome(void *arg, const struct nx_msg_join_welcome *w, stru
     uint32_t count = 0;
     nexar_status st;
 
+    if (j->options.rank_plus_one != 0 && w->rank != j->options.rank_plus_one - 1)
+        return nx_fail(NEXAR_EPROTO, "the seed at %s gave rank %u to a worker that is rank %u", j->options.seed_text,
+                       w->rank, j->options.rank_plus_one - 1);
+    if (j->options.size != 0 && w->world_size != j->options.size)
+        return nx_fail(NEXAR_EPROTO, "the seed at %s has %u ranks, this worker expects %u", j->options.seed_text,
+                       w->world_size, j->options.size);
     /* The authority is the one that issued the seed's certificate; the message must not bring another. */
     if (w->ca.len != ca->size || memcmp(w->ca.data, ca->data, ca->size) != 0)
         return nx_fail(NEXAR_EAUTH, "the seed at %s gave the certificate of another authority than its own",
@@ -362,11 +371,18 @@ nexar_status nx_joining_start(const struct nx_join_options *options, const struc
 void nx_joining_meshed(struct nx_joining *j)
 {
     nx_join_meshed(&j->machine);
+    settle(j);
 }
 
 void nx_joining_mesh_failed(struct nx_joining *j, const nexar_error *error)
 {
-    nx_join_mesh_failed(&j->machine, error);
+    nx_join_mesh_failed(&j->machine, error, nx_now());
+    settle(j);
+}
+
+void nx_joining_formed(struct nx_joining *j)
+{
+    nx_join_formed(&j->machine);
 }
 
 void nx_joining_cancel(struct nx_joining *j, nexar_status status, const char *why)

@@ -42,6 +42,8 @@ nexar_status nx_joining_start(const struct nx_join_options *options, const struc
 /* Engine.  What became of the mesh. */
 void nx_joining_meshed(struct nx_joining *joining);
 void nx_joining_mesh_failed(struct nx_joining *joining, const nexar_error *error);
+/* Engine.  Another rank says that the job has formed. */
+void nx_joining_formed(struct nx_joining *joining);
 /* Engine.  Gives up; `done` follows, if it has not been. */
 void nx_joining_cancel(struct nx_joining *joining, nexar_status status, const char *why);
 /* Not on the engine, after `done`.  Blocks until its connection is gone.  NULL is legal. */

@@ -58,32 +58,34 @@ static void dial(struct nx_mesh_machine *m, uint32_t rank)
     const char *address = peer->address[peer->next % peer->addresses];
 
     peer->next++;
-    peer->dialling = true;
     peer->retry_at = NX_NEVER;
     m->ops->dial(m->arg, rank, address);
 }
 
-nexar_status nx_mesh_start(struct nx_mesh_machine *m, uint32_t rank, uint32_t size, const struct nx_msg_roster *roster,
-                           nx_time now)
+nexar_status nx_mesh_start(struct nx_mesh_machine *m, uint32_t rank, uint32_t size, const struct nx_msg_roster *roster)
 {
     nexar_status st;
 
-    (void)now;
     m->rank = rank;
     m->size = size;
     m->missing = size - 1;
     st = take_roster(m, roster);
     if (st != NEXAR_OK)
         return st;
-    m->started = true;
+    m->state = NX_MESH_CONNECTING;
     if (m->missing == 0) {
-        m->over = true;
+        m->state = NX_MESH_COMPLETE;
         m->ops->complete(m->arg);
         return NEXAR_OK;
     }
-    for (uint32_t i = rank + 1; i < size && !m->over; i++)
+    for (uint32_t i = rank + 1; i < size && m->state == NX_MESH_CONNECTING; i++)
         dial(m, i);
     return NEXAR_OK;
+}
+
+void nx_mesh_stop(struct nx_mesh_machine *m)
+{
+    m->state = NX_MESH_FAILED;
 }
 
 uint32_t nx_mesh_rank_of(const struct nx_mesh_machine *m, const uint8_t node[NX_ID_SIZE])
@@ -99,21 +101,19 @@ void nx_mesh_up(struct nx_mesh_machine *m, uint32_t rank)
 {
     struct nx_mesh_peer *peer = &m->peer[rank];
 
-    if (m->over || peer->up)
+    if (m->state != NX_MESH_CONNECTING || peer->up)
         return;
     peer->up = true;
-    peer->dialling = false;
+    peer->retry_at = NX_NEVER;
     if (--m->missing == 0) {
-        m->over = true;
+        m->state = NX_MESH_COMPLETE;
         m->ops->complete(m->arg);
     }
 }
 
-static void fail(struct nx_mesh_machine *m, nexar_error *error)
+static void fail(struct nx_mesh_machine *m, const nexar_error *error)
 {
-    if (m->over)
-        return;
-    m->over = true;
+    m->state = NX_MESH_FAILED;
     m->ops->failed(m->arg, error);
 }
 
@@ -123,9 +123,8 @@ void nx_mesh_dial_failed(struct nx_mesh_machine *m, uint32_t rank, bool final, n
     struct nx_mesh_peer *peer = &m->peer[rank];
     nexar_error error;
 
-    if (m->over || peer->up)
+    if (m->state != NX_MESH_CONNECTING || peer->up)
         return;
-    peer->dialling = false;
     snprintf(peer->last, sizeof(peer->last), "%s", why);
     if (final) {
         nx_error_set(&error, status, rank, "rank %u (%s): %s", rank, peer->address[0], why);
@@ -136,6 +135,17 @@ void nx_mesh_dial_failed(struct nx_mesh_machine *m, uint32_t rank, bool final, n
     peer->retry_at = peer->next % peer->addresses == 0 ? nx_after(now, peer->pause) : now;
     if (peer->next % peer->addresses == 0)
         peer->pause = 2 * peer->pause < PAUSE_MAX ? 2 * peer->pause : PAUSE_MAX;
+}
+
+void nx_mesh_lost(struct nx_mesh_machine *m, uint32_t rank, const char *why)
+{
+    nexar_error error;
+
+    if (m->state != NX_MESH_CONNECTING && m->state != NX_MESH_COMPLETE)
+        return;
+    nx_error_set(&error, NEXAR_EPEER, rank, "rank %u (%s) was lost while the job formed: %s", rank,
+                 m->peer[rank].address[0], why);
+    fail(m, &error);
 }
 
 static void time_out(struct nx_mesh_machine *m)
@@ -169,10 +179,8 @@ nx_time nx_mesh_tick(struct nx_mesh_machine *m, nx_time now)
 {
     nx_time next = m->deadline;
 
-    if (m->over)
+    if (m->state != NX_MESH_CONNECTING)
         return NX_NEVER;
-    if (!m->started)
-        return m->deadline; /* the joining machine watches it until then */
     if (m->deadline <= now) {
         time_out(m);
         return NX_NEVER;
@@ -180,8 +188,9 @@ nx_time nx_mesh_tick(struct nx_mesh_machine *m, nx_time now)
     for (uint32_t i = m->rank + 1; i < m->size; i++) {
         if (m->peer[i].retry_at <= now)
             dial(m, i);
-        else if (m->peer[i].retry_at < next)
+        /* A dial may fail at once. */
+        if (m->peer[i].retry_at < next)
             next = m->peer[i].retry_at;
     }
-    return next;
+    return m->state == NX_MESH_CONNECTING ? next : NX_NEVER;
 }

@@ -23,7 +23,9 @@ struct nx_mesh_options {
 /* What becomes of it.  Engine. */
 struct nx_mesh_result {
     void (*complete)(void *arg);
-    void (*failed)(void *arg, const nexar_error *error);
+    void (*failed)(void *arg, const nexar_error *error); /* also after `complete`, when a rank is lost */
+    /* Another rank says that the job has formed. */
+    void (*formed)(void *arg);
     void *arg;
 };
 
@@ -34,6 +36,9 @@ uint16_t nx_mesh_port(const struct nx_mesh *mesh);
 
 /* Engine.  Connects with everybody. */
 nexar_status nx_mesh_connect(struct nx_mesh *mesh, const struct nx_msg_roster *roster, nx_time deadline);
+
+/* Engine.  The job has formed: the others are told too, in case the seed cannot any more. */
+void nx_mesh_tell_formed(struct nx_mesh *mesh);
 
 /* Says good-bye and waits until all others have what was sent to them, at most until `deadline`. */
 void nx_mesh_leave(struct nx_mesh *mesh, nx_time deadline);

@@ -13,6 +13,9 @@ struct nx_seed_options {
     uint32_t size;
     nx_time timeout;                   /* of formation, from the first that joins */
     const struct nx_proof_key *secret; /* NULL: a token, for a join string */
+    /* Engine: all have joined, and have not been told yet.  Once; NULL is legal. */
+    void (*full)(void *arg);
+    void *full_arg;
     size_t host_count;                 /* names for the join string; their ports are filled in */
     struct nx_join_host hosts[NX_JOIN_HOSTS];
 };

@@ -26,6 +26,7 @@ struct nx_node {
     nexar_comm *comm;
     /* lock */
     struct nx_mutex lock;
+    bool welcomed;
     bool over; /* joined or failed */
     nexar_error error;
     struct nx_waiter *waiter;
@@ -101,15 +102,26 @@ static void mesh_failed(void *arg, const nexar_error *error)
     nx_joining_mesh_failed(node->joining, error);
 }
 
+static void mesh_formed(void *arg)
+{
+    struct nx_node *node = arg;
+
+    nx_joining_formed(node->joining);
+}
+
 static nexar_status welcome(void *arg, uint32_t rank, uint32_t size, const struct sockaddr *seed,
                             struct nx_bundle *bundle, struct nx_trust *trust,
                             char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count)
 {
     struct nx_node *node = arg;
-    struct nx_mesh_result result = {.complete = mesh_complete, .failed = mesh_failed, .arg = node};
+    struct nx_mesh_result result = {
+        .complete = mesh_complete, .failed = mesh_failed, .formed = mesh_formed, .arg = node};
     char prefix[16];
     nexar_status st = open_net(node, rank, size);
 
+    nx_lock(&node->lock);
+    node->welcomed = true;
+    nx_unlock(&node->lock);
     if (st != NEXAR_OK) {
         nx_bundle_free(bundle);
         nx_trust_free(trust);
@@ -135,6 +147,8 @@ static void joined(void *arg, const nexar_error *error)
 {
     struct nx_node *node = arg;
 
+    if (error == NULL)
+        nx_mesh_tell_formed(node->mesh);
     finish(node, error);
 }
 
@@ -211,9 +225,9 @@ void nx_node_free(struct nx_node *node)
     if (node == NULL)
         return;
     if (nx_call(cancel_joining, node) != NEXAR_OK)
-        return; /* in a forked child: nothing of this is ours */
+        return;                /* in a forked child: nothing of this is ours */
+    nx_mesh_close(node->mesh); /* its events reach for `joining` */
     nx_joining_free(node->joining);
-    nx_mesh_close(node->mesh);
     free_rest(node);
 }
 
@@ -228,8 +242,8 @@ static void close_world(nexar_comm *comm, void *arg)
     nx_net_close_ops(&node->net, NEXAR_ECLOSED);
     if (node->mesh != NULL)
         nx_mesh_leave(node->mesh, nx_after(nx_now(), node->options.linger));
+    nx_mesh_close(node->mesh); /* its events reach for `joining` */
     nx_joining_free(node->joining);
-    nx_mesh_close(node->mesh);
     free_rest(node);
 }
 
@@ -271,6 +285,16 @@ nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **c
     node->comm->close_arg = node;
     *comm = node->comm;
     return NEXAR_OK;
+}
+
+bool nx_node_welcomed(struct nx_node *node)
+{
+    bool welcomed;
+
+    nx_lock(&node->lock);
+    welcomed = node->welcomed;
+    nx_unlock(&node->lock);
+    return welcomed;
 }
 
 void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object))
