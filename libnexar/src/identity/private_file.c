@@ -49,42 +49,42 @@ static ssize_t read_all(int fd, char *to, size_t room)
     return (ssize_t)have;
 }
 
+nexar_status nx_private_file_read_fd(int fd, const char *path, size_t limit, char **out, size_t *size)
+{
+    nexar_status status = check(fd, path);
+    char *data = NULL;
+    ssize_t n;
+
+    *out = NULL;
+    *size = 0;
+    if (status != NEXAR_OK)
+        return status;
+    data = nx_alloc(limit + 1);
+    if (data == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory to read %s", path);
+    n = read_all(fd, data, limit + 1);
+    if (n >= 0 && (size_t)n <= limit) {
+        data[n] = '\0';
+        *out = data;
+        *size = (size_t)n;
+        return NEXAR_OK;
+    }
+    status = n < 0 ? nx_fail(NEXAR_ESYSTEM, "%s: %s", path, strerror(errno))
+                   : nx_fail(NEXAR_ECONFIG, "%s has more than %zu bytes", path, limit);
+    nx_free_secret(data);
+    return status;
+}
+
 nexar_status nx_private_file_read(const char *path, size_t limit, char **out, size_t *size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not hold us here */
-    char *data = NULL;
     nexar_status status;
-    ssize_t n;
 
     *out = NULL;
     *size = 0;
     if (fd < 0)
         return nx_fail(NEXAR_ECONFIG, "%s: %s", path, strerror(errno));
-    status = check(fd, path);
-    if (status != NEXAR_OK)
-        goto fail;
-    data = nx_alloc(limit + 1);
-    if (data == NULL) {
-        status = nx_fail(NEXAR_ENOMEM, "no memory to read %s", path);
-        goto fail;
-    }
-    n = read_all(fd, data, limit + 1);
-    if (n < 0) {
-        status = nx_fail(NEXAR_ESYSTEM, "%s: %s", path, strerror(errno));
-        goto fail;
-    }
-    if ((size_t)n > limit) {
-        status = nx_fail(NEXAR_ECONFIG, "%s has more than %zu bytes", path, limit);
-        goto fail;
-    }
+    status = nx_private_file_read_fd(fd, path, limit, out, size);
     close(fd);
-    data[n] = '\0';
-    *out = data;
-    *size = (size_t)n;
-    return NEXAR_OK;
-
-fail:
-    close(fd);
-    nx_free_secret(data);
     return status;
 }

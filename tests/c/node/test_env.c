@@ -323,7 +323,7 @@ static void test_process_lives(void **state)
     close(go[0]);
 }
 
-/* What a rank that runs `command` in a shell of its own thinks that its starter is; this program, as a rank, is asked. */
+/* What a rank thinks that its starter is, if a shell runs `command`, in which $X is this program as a rank. */
 static void ask(const char *self, const char *command, char *out, size_t cap)
 {
     char line[1024];
