@@ -10,17 +10,32 @@ extern "C" {
 #endif
 
 typedef struct nexar_seed nexar_seed;
+typedef struct nexar_joining nexar_joining;
 
 /** Joins the job that `config` (NULL: the environment) describes and returns the communicator of all its ranks.
  * Without a
  *  join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is connected with
  *  every other.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (environment or join string), NEXAR_EAUTH (token, secret,
- *  certificate, rank
- *           taken), NEXAR_ETIMEDOUT (names the ranks that are missing), NEXAR_EPEER, NEXAR_EPROTO, NEXAR_EINTR,
- *           NEXAR_ESYSTEM, NEXAR_ENOMEM
+ *           certificate, rank taken), NEXAR_ETIMEDOUT (names the ranks that are missing), NEXAR_EPEER, NEXAR_EPROTO,
+ *           NEXAR_ESYSTEM, NEXAR_ENOMEM, NEXAR_EDEADLK, NEXAR_EFORK
  *  @threads any */
 NEXAR_API nexar_status nexar_init(const nexar_config *config, nexar_comm **comm);
+
+/** The same in two steps, for those who must look at signals meanwhile: starts to join.
+ *  @returns as nexar_init.  @threads any */
+NEXAR_API nexar_status nexar_join_start(const nexar_config *config, nexar_joining **joining);
+
+/** Waits at most `timeout_ns` until the job has formed.  With NEXAR_OK the communicator is the caller's; close
+ * `joining`
+ *  in any case.
+ *  @returns as nexar_init; NEXAR_EAGAIN if it has not formed yet, NEXAR_EINTR if a signal handler ran: call again
+ *  @threads any, one at a time */
+NEXAR_API nexar_status nexar_join_wait(nexar_joining *joining, int64_t timeout_ns, nexar_comm **comm);
+
+/** Ends joining: if no communicator was given, it is given up, and the others are told.
+ *  @returns nothing; NULL is legal.  @threads any, but not while another thread waits */
+NEXAR_API void nexar_join_close(nexar_joining *joining);
 
 /** Starts a job of `n` ranks inside this process, for notebooks and tests: fills comms[0..n).  Each communicator is
  * meant

@@ -1,8 +1,8 @@
 /* cluster/seed.c - the seed as a machine.
  *
  * Owner: whoever calls; it has no thread, no clock and no socket.  One bad client never harms the others: it is
- * refused, noted, and formation goes on; only a rank that was given and is lost ends it.  Once all are ready the job has
- * formed, whatever happens then. */
+ * refused, noted, and formation goes on; only a rank that was given and is lost ends it.  Once all are ready the job
+ * has formed, whatever happens then. */
 #include "cluster/seed.h"
 
 #include "base/mem.h"
@@ -269,6 +269,7 @@ static void start_meshing(struct nx_seed_machine *m)
         return;
     }
     m->state = NX_SEED_MESHING;
+    m->ops->full(m->arg);
     for (uint32_t rank = 0; rank < m->size; rank++)
         welcome(m, m->by_rank[rank]);
 }

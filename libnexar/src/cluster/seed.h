@@ -72,6 +72,8 @@ struct nx_seed_ops {
     void (*send)(void *arg, struct nx_seed_client *client, const struct nx_message *message);
     /* No more messages of it will be taken.  `told`: something was sent that should arrive before it goes. */
     void (*close)(void *arg, struct nx_seed_client *client, bool told);
+    /* All have proven themselves; nobody else is let in from now on.  Before anybody is told. */
+    void (*full)(void *arg);
     /* The client's record is about to go. */
     void (*forget)(void *arg, struct nx_seed_client *client);
 };
@@ -118,8 +120,8 @@ void nx_seed_init(struct nx_seed_machine *m, uint32_t size, nx_time timeout, con
 /* Forgets all clients. */
 void nx_seed_fini(struct nx_seed_machine *m);
 
-/* Somebody has connected.  Too many that have not proven themselves: the oldest that has said nothing goes.  NULL: there
- * is none of them, or no memory. */
+/* Somebody has connected.  Too many that have not proven themselves: the oldest that has said nothing goes.  NULL:
+ * there is none of them, or no memory. */
 struct nx_seed_client *nx_seed_connected(struct nx_seed_machine *m, void *io, const char *from, nx_time now);
 void nx_seed_said(struct nx_seed_machine *m, struct nx_seed_client *client, const struct nx_message *message,
                   const uint8_t *archive, size_t n, nx_time now);

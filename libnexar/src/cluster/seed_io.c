@@ -131,6 +131,14 @@ static void say(void *arg, struct nx_seed_client *client, const struct nx_messag
     }
 }
 
+static void full(void *arg)
+{
+    struct nx_seed *seed = arg;
+
+    if (seed->full != NULL)
+        seed->full(seed->full_arg);
+}
+
 /* Who was told something hangs up when it has it, or we do after a while. */
 static void close_client(void *arg, struct nx_seed_client *client, bool told)
 {
@@ -153,7 +161,7 @@ static void forget(void *arg, struct nx_seed_client *client)
 }
 
 const struct nx_seed_ops nx_seed_ops = {
-    .challenge = challenge, .admit = admit, .send = say, .close = close_client, .forget = forget};
+    .challenge = challenge, .admit = admit, .send = say, .close = close_client, .full = full, .forget = forget};
 
 /* ---- connections ---- */
 

@@ -16,7 +16,7 @@ struct nx_seed_options {
     /* Engine: all have joined, and have not been told yet.  Once; NULL is legal. */
     void (*full)(void *arg);
     void *full_arg;
-    size_t host_count;                 /* names for the join string; their ports are filled in */
+    size_t host_count; /* names for the join string; their ports are filled in */
     struct nx_join_host hosts[NX_JOIN_HOSTS];
 };
 

@@ -1,6 +1,7 @@
 /* cluster/seed_serve.c - the life of a serving seed: identity, listening, waiting for the result, the end.
  *
- * Owner: made and ended by one thread; any number may wait meanwhile.  What it says to whom is in seed.c and seed_io.c. */
+ * Owner: made and ended by one thread; any number may wait meanwhile.  What it says to whom is in seed.c and seed_io.c.
+ * */
 #include "cluster/seed_serve.h"
 
 #include "base/call.h"
@@ -128,6 +129,8 @@ nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed
     nx_list_init(&seed->callers);
     nx_list_init(&seed->waiters);
     nx_timer_init(&seed->timer, tick);
+    seed->full = options->full;
+    seed->full_arg = options->full_arg;
     st = make_identity(seed);
     if (st == NEXAR_OK)
         st = make_config(seed);

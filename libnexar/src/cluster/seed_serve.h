@@ -1,4 +1,5 @@
-/* cluster/seed_serve.h - what the two halves of a serving seed share: seed_io.c has its callers, seed_serve.c its life. */
+/* cluster/seed_serve.h - what the two halves of a serving seed share: seed_io.c has its callers, seed_serve.c its life.
+ * */
 #ifndef NX_CLUSTER_SEED_SERVE_H
 #define NX_CLUSTER_SEED_SERVE_H
 
@@ -20,6 +21,8 @@ struct nx_seed {
     struct nx_quic_listener *listener;
     char *text;
     uint16_t port;
+    void (*full)(void *arg);
+    void *full_arg;
     /* engine */
     struct nx_seed_machine machine;
     struct nx_list callers;

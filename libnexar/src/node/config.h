@@ -40,7 +40,7 @@ struct nx_config {
     nx_time timeout_ns, join_timeout_ns, heartbeat_ns, peer_timeout_ns, linger_ns, spin_ns;
     uint64_t small_bytes, lane_bytes, lane_messages, unread_bytes, connection_window, stream_window;
     /* environment alone */
-    char *secret_file, *master_addr, *job_id, *coll_tune;
+    char *secret_file, *master_addr, *job_id, *coll_tune, *group;
     uint32_t master_port; /* 0: not set */
     uint32_t detect;      /* enum nx_detect */
     uint32_t reproducible;

@@ -18,7 +18,7 @@ struct nx_node_options {
     /* Engine.  Where others reach this rank on `port`, best first; `seed` is where the seed was reached. */
     nexar_status (*addresses)(void *arg, const struct sockaddr *seed, uint16_t port,
                               char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);
-    void *addresses_arg; /* as long as the node */
+    void *addresses_arg; /* as long as it joins */
 };
 
 struct nx_node;
@@ -29,6 +29,9 @@ nexar_status nx_node_start(const struct nx_node_options *options, struct nx_node
 /* Waits until the job has formed.  NEXAR_OK: *comm is the world, and closing it ends the node.  NEXAR_EINTR,
  * NEXAR_EAGAIN (`deadline`): call again.  Else it has failed, and is to be freed. */
 nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **comm);
+
+/* The seed has given this node its rank. */
+bool nx_node_welcomed(struct nx_node *node);
 
 /* Ends a node that has given no communicator.  Blocks.  NULL is legal. */
 void nx_node_free(struct nx_node *node);

@@ -1,0 +1,203 @@
+/* node/options.c - turns settings, environment and join string into the options of a node.
+ *
+ * Owner: the calling thread; it may block on a name server.  It opens nothing but the seed that rank 0 runs. */
+#include "node/options.h"
+
+#include "base/engine.h"
+#include "base/log.h"
+#include "identity/digest.h"
+#include "node/process.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Engine: names others can reach this rank by. */
+static nexar_status tell_addresses(void *arg, const struct sockaddr *seed, uint16_t port,
+                                   char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count)
+{
+    const struct nx_setup *setup = arg;
+    struct sockaddr_storage near;
+    char told[NX_TELL_MAX][NX_ADDRESS_TEXT];
+    bool routed = nx_route(seed, &near);
+    size_t n = 0;
+    nexar_status st = nx_reach_tell(&setup->reach, &setup->there, routed ? &near : NULL, port, told, &n);
+
+    for (size_t i = 0; i < n; i++)
+        snprintf(addresses[i], NX_ADDRESS_SIZE, "%s", told[i]);
+    *count = (uint32_t)n;
+    return st;
+}
+
+/* What ranks of one launcher, or else of one host, have in common. */
+static nexar_status fill_group(struct nx_setup *setup)
+{
+    char text[256] = "", host[128] = "";
+    uint8_t digest[NX_SHA256_SIZE];
+    nexar_status st;
+
+    if (setup->config.group != NULL) {
+        snprintf(text, sizeof(text), "group %s", setup->config.group);
+    } else {
+        struct nx_process self = {0};
+
+        /* The boot id tells hosts apart whose names are equal, such as containers. */
+        gethostname(host, sizeof(host) - 1);
+        if (nx_process_self(&self) != NEXAR_OK)
+            self.boot[0] = '\0';
+        snprintf(text, sizeof(text), "host %s %s", host, self.boot);
+    }
+    st = nx_sha256(text, strlen(text), digest);
+    memcpy(setup->options.join.group, digest, NX_ID_SIZE);
+    return st;
+}
+
+static nexar_status fill(struct nx_setup *setup)
+{
+    const struct nx_config *c = &setup->config;
+    const struct nx_env *env = &setup->env;
+    struct nx_node_options *o = &setup->options;
+    nexar_status st;
+
+    o->alone = setup->way == NX_WAY_ALONE;
+    o->join_timeout = c->join_timeout_ns;
+    o->timeout = c->timeout_ns;
+    o->linger = c->linger_ns;
+    o->small_bytes = c->small_bytes;
+    o->limits = (struct nx_lane_limits){
+        .lane_bytes = c->lane_bytes, .lane_messages = c->lane_messages, .unread_bytes = c->unread_bytes};
+    o->tune = c->coll_tune;
+    o->reproducible = c->reproducible != 0;
+    o->mesh.connection_window = c->connection_window;
+    o->mesh.stream_window = c->stream_window;
+    o->mesh.keep_alive = c->heartbeat_ns;
+    o->mesh.disconnect = c->peer_timeout_ns;
+    o->join.rank_plus_one = env->have_rank ? env->rank + 1 : 0;
+    o->join.size = env->have_size ? env->size : 0;
+    o->join.local_rank_plus_one = env->have_local_rank ? env->local_rank + 1 : 0;
+    o->join.local_size = env->have_local_size ? env->local_size : 0;
+    o->addresses = tell_addresses;
+    o->addresses_arg = setup;
+    st = fill_group(setup);
+    if (st == NEXAR_OK)
+        st = nx_interfaces_get(&setup->there);
+    return st;
+}
+
+nexar_status nx_setup_load(const nexar_config *caller, bool alone, struct nx_setup *setup)
+{
+    nexar_status st;
+
+    *setup = (struct nx_setup){.way = NX_WAY_ALONE};
+    st = nx_config_load(caller, environ, &setup->config);
+    if (st == NEXAR_OK && !alone)
+        st = nx_env_detect(&setup->config, environ, &nx_env_this_host, &setup->env);
+    if (st == NEXAR_OK && !alone)
+        st = nx_env_way(&setup->config, &setup->env, &setup->way);
+    if (st == NEXAR_OK && !alone)
+        nx_info("environment: %s; the ranks meet %s", setup->env.why, nx_way_name(setup->way));
+    if (st == NEXAR_OK)
+        st = fill(setup);
+    if (st == NEXAR_OK)
+        nx_engine_set_spin(setup->config.spin_ns, false);
+    return st;
+}
+
+void nx_setup_free(struct nx_setup *setup)
+{
+    nx_interfaces_free(&setup->there);
+    nx_config_free(&setup->config);
+    explicit_bzero(&setup->options.join.proof, sizeof(setup->options.join.proof));
+}
+
+/* ---- where the seed is ---- */
+
+/* Appends the addresses of a host; `*loopback` stays true while all are loopback. */
+static nexar_status add_seed(struct nx_setup *setup, const char *host, uint16_t port, bool *loopback)
+{
+    struct nx_join_options *j = &setup->options.join;
+    struct nx_resolved found;
+    nexar_status st = nx_resolve(host, port, &setup->there, &found);
+
+    if (st == NEXAR_EAGAIN)
+        return nx_fail(NEXAR_ECONFIG, "no name server answers where %s is", host);
+    if (st != NEXAR_OK)
+        return st;
+    *loopback = *loopback && (found.loopback || setup->env.one_host == NX_YES);
+    for (size_t i = 0; i < found.count && j->seed_count < NX_JOIN_HOSTS; i++)
+        j->seeds[j->seed_count++] = found.address[i];
+    return NEXAR_OK;
+}
+
+/* Listening and advertising depend on whether the job stays on this host. */
+static nexar_status settle_reach(struct nx_setup *setup, bool loopback)
+{
+    nexar_status st = nx_reach_init(&setup->config, loopback, &setup->there, &setup->reach);
+
+    return st == NEXAR_OK ? nx_reach_listen(&setup->reach, &setup->there, &setup->options.mesh.listen) : st;
+}
+
+nexar_status nx_setup_by_join_string(struct nx_setup *setup, const char *text, const char *name)
+{
+    struct nx_join_options *j = &setup->options.join;
+    struct nx_join_string join;
+    bool loopback = true;
+    nexar_status st = nx_join_string_parse(text, &join);
+
+    if (st != NEXAR_OK) {
+        char why[400];
+
+        snprintf(why, sizeof(why), "%s", nexar_last_error());
+        return nx_fail(st, "%s: %s", name, why);
+    }
+    j->by_fingerprint = true;
+    memcpy(j->ca_sha256, join.ca_sha256, NX_SHA256_SIZE);
+    j->seed_count = 0;
+    snprintf(j->seed_text, sizeof(j->seed_text), strchr(join.hosts[0].name, ':') != NULL ? "[%.100s]:%u" : "%.100s:%u",
+             join.hosts[0].name, join.hosts[0].port);
+    for (size_t i = 0; st == NEXAR_OK && i < join.host_count; i++)
+        st = add_seed(setup, join.hosts[i].name, join.hosts[i].port, &loopback);
+    if (st == NEXAR_OK)
+        st = nx_proof_key_from_token(join.token, &j->proof);
+    explicit_bzero(&join, sizeof(join));
+    return st == NEXAR_OK ? settle_reach(setup, loopback) : st;
+}
+
+nexar_status nx_setup_by_secret(struct nx_setup *setup)
+{
+    struct nx_join_options *j = &setup->options.join;
+    bool have, loopback = true;
+    nexar_status st = nx_config_secret(&setup->config, &j->proof, &have);
+
+    j->by_fingerprint = false;
+    j->seed_count = 0;
+    snprintf(j->seed_text, sizeof(j->seed_text), "%.100s:%u", setup->env.host, setup->env.port);
+    if (st == NEXAR_OK)
+        st = add_seed(setup, setup->env.host, setup->env.port, &loopback);
+    return st == NEXAR_OK ? settle_reach(setup, loopback) : st;
+}
+
+/* ---- the seed that rank 0 runs ---- */
+
+nexar_status nx_setup_serve(struct nx_setup *setup, void (*full)(void *arg), void *arg, struct nx_seed **seed)
+{
+    struct nx_seed_options o = {
+        .size = setup->env.size, .timeout = setup->config.join_timeout_ns, .full = full, .full_arg = arg};
+    struct sockaddr_in *local = (struct sockaddr_in *)(void *)&o.listen;
+
+    if (setup->way == NX_WAY_SECRET) {
+        /* Where the others look for it, on all addresses: which of them a name means elsewhere is not known here. */
+        o.secret = &setup->options.join.proof;
+        o.listen = setup->options.mesh.listen;
+        nx_address_set_port(&o.listen, setup->env.port);
+        return nx_seed_serve(&o, seed);
+    }
+    local->sin_family = AF_INET;
+    local->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    o.host_count = 1;
+    snprintf(o.hosts[0].name, sizeof(o.hosts[0].name), "127.0.0.1");
+    return nx_seed_serve(&o, seed);
+}
