@@ -150,12 +150,11 @@ bool nx_address_same(const struct sockaddr_storage *a, const struct sockaddr_sto
            v6(a)->sin6_scope_id == v6(b)->sin6_scope_id;
 }
 
+_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port), "ports apart");
+
 void nx_address_set_port(struct sockaddr_storage *address, uint16_t port)
 {
-    if (v4(address) != NULL)
-        v4(address)->sin_port = htons(port);
-    if (v6(address) != NULL)
-        v6(address)->sin6_port = htons(port);
+    ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
 }
 
 /* ---- what the system knows ---- */

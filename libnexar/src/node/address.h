@@ -46,6 +46,7 @@ bool nx_address_is_alias(const struct sockaddr_storage *address);
 bool nx_address_is_link_local(const struct sockaddr_storage *address);
 bool nx_address_is_any(const struct sockaddr_storage *address);                           /* 0.0.0.0, :: */
 bool nx_address_same(const struct sockaddr_storage *a, const struct sockaddr_storage *b); /* ports apart */
+/* Of any family, AF_UNSPEC too. */
 void nx_address_set_port(struct sockaddr_storage *address, uint16_t port);
 
 /* Where a host is, best first. */

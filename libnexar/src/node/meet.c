@@ -1,7 +1,7 @@
 /* node/meet.c - rank 0 leaves its join string, the others wait for it.
  *
- * Owner: a handle belongs to the thread that published; waiting happens on the caller's thread, in inotify.  It checks no
- * join string, and connects to nobody. */
+ * Owner: a handle belongs to the thread that published; waiting happens on the caller's thread, in inotify.  It checks
+ * no join string, and connects to nobody. */
 #include "node/meet.h"
 
 #include "base/log.h"
@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How often one looks where the system has no inotify to give: its limit is 128 waiting ranks of one user by default. */
+/* How often one looks where the system has no inotify to give: by default it has 128 for all processes of a user. */
 #define WITHOUT_NOTICES (20 * NX_MS)
 
 struct nx_meet {

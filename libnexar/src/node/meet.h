@@ -33,8 +33,8 @@ struct nx_meet;
 nexar_status nx_meet_publish(const struct nx_meet_folders *folders, const char *job, const char *join,
                              struct nx_meet **out);
 
-/* Takes the file away, unless somebody has replaced it, and frees the handle; in a forked child only the latter.  NULL is
- * legal. */
+/* Takes the file away, unless somebody has replaced it, and frees the handle; in a forked child only the latter.  NULL
+ * is legal. */
 void nx_meet_withdraw(struct nx_meet *meet);
 
 struct nx_meet_found {
