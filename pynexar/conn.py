@@ -72,7 +72,11 @@ class PeerConnectionNb:
     def recv_raw_tagged(self, tag: int, out: Any, *, timeout: float | None = None) -> Op:
         """See PeerConnection.recv_raw_tagged."""
         key = index(tag, "tag", "recv_raw_tagged", _U64)
-        return self._recv("recv_raw_tagged", lib.nexar_conn_recv_raw_tagged, (key,), out, timeout)
+
+        def finish(op: Op) -> Status:
+            return status_of(op)._replace(tag=key)  # C has room for 32 bits of it
+
+        return self._recv("recv_raw_tagged", lib.nexar_conn_recv_raw_tagged, (key,), out, timeout, finish)
 
     def _send(
         self, call: str, function: Callable[..., int], key: tuple[int, ...], x: Any, name: str, timeout: float | None
@@ -82,11 +86,17 @@ class PeerConnectionNb:
         return self._comm.start(call, function, arguments, timeout, view.keep, handle=self._pointer)
 
     def _recv(
-        self, call: str, function: Callable[..., int], key: tuple[int, ...], out: Any, timeout: float | None
+        self,
+        call: str,
+        function: Callable[..., int],
+        key: tuple[int, ...],
+        out: Any,
+        timeout: float | None,
+        finish: Callable[[Op], Status] = status_of,
     ) -> Op:
         view = target(out, "out", call)
         arguments = (*key, view.address, view.nbytes, None)
-        return self._comm.start(call, function, arguments, timeout, view.keep, finish=status_of, handle=self._pointer)
+        return self._comm.start(call, function, arguments, timeout, view.keep, finish=finish, handle=self._pointer)
 
 
 class PeerConnection:
@@ -177,9 +187,9 @@ class PeerConnection:
         return self._extensions.get(key)
 
     def stats(self) -> dict[str, Any]:
-        """Counters of this connection."""
-        peers: list[dict[str, Any]] = self._comm.stats()["peers"]
-        return next(peer for peer in peers if peer["rank"] == self.rank)
+        """What is known of this connection: `rank`, `remote_addr`, `protocol`, and the library's counters of it."""
+        counters = [peer for peer in self._comm.stats().get("peers", ()) if peer["rank"] == self.rank]
+        return {"rank": self.rank, "remote_addr": self.remote_addr, "protocol": self.protocol, **dict(*counters)}
 
     def __repr__(self) -> str:
         return f"<PeerConnection to rank {self.rank} of {self._comm!r}>"

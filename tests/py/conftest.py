@@ -1,0 +1,49 @@
+"""What all tests of Python share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import pynexar as nx
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: takes long; runs with tests/run.sh --full, or NEXAR_TEST_FULL=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("NEXAR_TEST_FULL"):
+        skip = pytest.mark.skip(reason="takes long; tests/run.sh --full runs it")
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared_clusters() -> Iterator[dict[int, nx.LocalCluster]]:
+    clusters: dict[int, nx.LocalCluster] = {}
+    yield clusters
+    for comms in clusters.values():
+        comms.close()
+
+
+@pytest.fixture
+def cluster(shared_clusters: dict[int, nx.LocalCluster]) -> Callable[[int], nx.LocalCluster]:
+    """Jobs of n ranks in this process, each made once: for tests that leave them as they found them."""
+
+    def of(n: int) -> nx.LocalCluster:
+        if n not in shared_clusters or shared_clusters[n][0].closed:  # by a test that failed
+            shared_clusters[n] = nx.local_cluster(n)
+        return shared_clusters[n]
+
+    return of
+
+
+@pytest.fixture
+def pair() -> Iterator[nx.LocalCluster]:
+    """Two ranks for one test, which may break them."""
+    with nx.local_cluster(2) as comms:
+        yield comms
