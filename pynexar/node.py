@@ -18,6 +18,7 @@ from .seed import Seed
 __all__ = ["LocalCluster", "Seed", "init", "local_cluster"]
 
 T = TypeVar("T")
+_SLICE_NS = 200_000_000  # of joining, between two looks for signals
 
 
 def init(join: str | None = None, *, timeout: float | None = None, config: Config | None = None) -> Comm:
@@ -39,15 +40,21 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
         PeerLost: a rank, or the seed, was lost meanwhile.
     """
     config = _with(config, join, timeout)
-    options = config.to_c()
-    comm = _api.nexar_comm()
-    while True:
-        status = lib.nexar_init(byref(options), comm)
-        if status != _api.NEXAR_EINTR:  # a signal: its handler, which may raise, has run by now
-            break
-    check(status)
-    launched.watch()
-    return Comm(comm, config.timeout)
+    joining, comm = _api.nexar_joining(), _api.nexar_comm()
+    try:
+        check(lib.nexar_join_start(byref(config.to_c()), joining))
+        while True:
+            status = lib.nexar_join_wait(joining, _SLICE_NS, comm)
+            if status not in (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR):
+                break
+        check(status)
+        launched.watch()
+        return Comm(comm, config.timeout)
+    except BaseException:  # Ctrl-C at any point
+        lib.nexar_comm_close(comm)
+        raise
+    finally:
+        lib.nexar_join_close(joining)
 
 
 def _with(config: Config | None, join: str | None, timeout: float | None) -> Config:

@@ -110,6 +110,10 @@ class nexar_seed(c_void_p):
     pass
 
 
+class nexar_joining(c_void_p):
+    pass
+
+
 nexar_ext_free = CFUNCTYPE(None, c_void_p)
 nexar_log_fn = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
 
@@ -295,6 +299,9 @@ class Library:
     nexar_conn_ext_set: Callable[[Optional[nexar_conn], Any, Optional[int], Any], int]
     nexar_conn_ext_get: Callable[[Optional[nexar_conn], Any], Optional[int]]
     nexar_init: Callable[[Any, Any], int]
+    nexar_join_start: Callable[[Any, Any], int]
+    nexar_join_wait: Callable[[Optional[nexar_joining], int, Any], int]
+    nexar_join_close: Callable[[Optional[nexar_joining]], None]
     nexar_local_cluster: Callable[[int, Any, Any], int]
     nexar_seed_open: Callable[[Optional[bytes], int, Any, Any], int]
     nexar_seed_join_string: Callable[[Optional[nexar_seed], Any, int], int]
@@ -451,6 +458,9 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_conn_ext_set", c_int, (nexar_conn, POINTER(nexar_ext_key), c_void_p, nexar_ext_free)),
     ("nexar_conn_ext_get", c_void_p, (nexar_conn, POINTER(nexar_ext_key))),
     ("nexar_init", c_int, (POINTER(nexar_config), POINTER(nexar_comm))),
+    ("nexar_join_start", c_int, (POINTER(nexar_config), POINTER(nexar_joining))),
+    ("nexar_join_wait", c_int, (nexar_joining, c_int64, POINTER(nexar_comm))),
+    ("nexar_join_close", None, (nexar_joining,)),
     ("nexar_local_cluster", c_int, (c_uint32, POINTER(nexar_config), POINTER(nexar_comm))),
     ("nexar_seed_open", c_int, (c_char_p, c_uint32, POINTER(nexar_config), POINTER(nexar_seed))),
     ("nexar_seed_join_string", c_int, (nexar_seed, c_char_p, c_size_t)),
