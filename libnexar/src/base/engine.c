@@ -3,6 +3,8 @@
  * Owner: whoever holds the turn runs tasks, timers, the poll function and event handlers; `lock` is never held across
  * one of them.  The engine decides nothing about what it runs; it knows no QUIC.  Who takes turns: waiter.c for blocked
  * callers, caretaker.c while there are none. */
+#include "base/engine.h"
+
 #include "base/turn.h"
 
 #include <errno.h>
@@ -41,9 +43,11 @@ static void wake_ready(struct epoll_event *event)
     ssize_t n;
 
     (void)event;
-    atomic_store(&nx_engine.waking, false);
+    /* Read first: a wake between the two writes nothing, but what it is about is seen by the turn that follows.  The
+     * other way round its write could be read here, and `waking` would stay set for ever. */
     n = read(nx_engine.wake.fd, &count, sizeof(count));
     (void)n;
+    atomic_store(&nx_engine.waking, false);
 }
 
 _Noreturn void nx_stay_away(void)
