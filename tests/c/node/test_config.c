@@ -355,6 +355,27 @@ static void test_allocations_fail(void **state)
     torture(load, environment);
 }
 
+/* The ends of what the vectors show in the middle. */
+static void test_values(void **state)
+{
+    uint64_t number;
+    nx_time span;
+
+    (void)state;
+    assert_true(nx_value_span("9223372036.854775806", &span));
+    assert_int_equal(span, INT64_MAX - 1);
+    assert_false(nx_value_span("9223372036.854775807", &span)); /* that is "never" */
+    assert_false(nx_value_span("9223372036.854775808", &span));
+    assert_true(nx_value_span("2562047h", &span));
+    assert_false(nx_value_span("2562048h", &span));
+    assert_true(nx_value_count("18446744073709551615", &number));
+    assert_int_equal(number, UINT64_MAX);
+    assert_false(nx_value_count("18446744073709551616", &number));
+    assert_true(nx_value_bytes("17179869183g", &number));
+    assert_int_equal(number, UINT64_C(17179869183) << 30);
+    assert_false(nx_value_bytes("17179869184g", &number));
+}
+
 static void test_distance_of_words(void **state)
 {
     (void)state;
@@ -380,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_callers_of_other_versions),
         cmocka_unit_test(test_secret),
         cmocka_unit_test(test_allocations_fail),
+        cmocka_unit_test(test_values),
         cmocka_unit_test(test_distance_of_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

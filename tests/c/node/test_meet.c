@@ -77,15 +77,18 @@ struct errand {
     const struct nx_meet_folders *folders;
 };
 
+/* 0 if it is found, and by a notice: a last look at the deadline would find it, too. */
 static int go_and_find(const void *arg)
 {
+    nx_time deadline = nx_after(nx_now(), SOON);
     const struct errand *e = arg;
     struct nx_meet_found found;
-    nexar_status status = nx_meet_find(e->folders, e->job, e->refused, nx_after(nx_now(), SOON), &found);
 
-    if (status != NEXAR_OK)
+    if (nx_meet_find(e->folders, e->job, e->refused, deadline, &found) != NEXAR_OK) {
         fprintf(stderr, "child: %s\n", nexar_last_error());
-    return status != NEXAR_OK ? 2 : strcmp(found.join, e->join) != 0;
+        return 2;
+    }
+    return nx_now() >= deadline ? 3 : strcmp(found.join, e->join) != 0;
 }
 
 static int go_and_leave(const void *arg)
