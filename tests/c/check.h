@@ -2,7 +2,7 @@
 #ifndef NX_TEST_CHECK_H
 #define NX_TEST_CHECK_H
 
-#include "base/clock.h"
+#include "base/engine.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -43,6 +43,19 @@
             if (nx_now() > until_)                                        \
                 fail_msg("it did not come true in time: %s", #condition); \
             poll(NULL, 0, 1);                                             \
+        }                                                                 \
+    } while (0)
+
+/* The same, driving the engine meanwhile as a blocked caller does. */
+#define assert_driven(condition)                                          \
+    do {                                                                  \
+        nx_time until_ = nx_now() + CHECK_PATIENCE;                       \
+        while (!(condition)) {                                            \
+            struct nx_waiter waiter_;                                     \
+            if (nx_now() > until_)                                        \
+                fail_msg("it did not come true in time: %s", #condition); \
+            nx_waiter_init(&waiter_);                                     \
+            nx_waiter_wait(&waiter_, nx_now() + NX_MS);                   \
         }                                                                 \
     } while (0)
 

@@ -55,10 +55,22 @@ void nx_quic_conn_hold(struct nx_quic_conn *conn)
 
 void nx_quic_conn_drop(struct nx_quic_conn *conn)
 {
+    struct nx_list *pos;
+
     if (conn == NULL || atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
         return;
+    while ((pos = nx_list_pop(&conn->opened)) != NULL)
+        nx_quic_stream_put(nx_container_of(pos, struct nx_quic_stream, link));
     nx_mutex_fini(&conn->lock);
     nx_free(conn);
+}
+
+/* The queued task has a reference: whoever posts it may drop its own at once. */
+static void post(struct nx_quic_conn *conn, struct nx_task *task)
+{
+    nx_quic_conn_hold(conn);
+    if (!nx_engine_post(task))
+        nx_quic_conn_drop(conn);
 }
 
 bool nx_quic_enter(struct nx_quic_conn *conn)
@@ -73,7 +85,7 @@ bool nx_quic_enter(struct nx_quic_conn *conn)
 void nx_quic_leave(struct nx_quic_conn *conn)
 {
     if (atomic_fetch_sub(&conn->users, 1) == (CLOSING | 1u))
-        nx_engine_post(&conn->close_task);
+        post(conn, &conn->close_task);
 }
 
 static void task_run(struct nx_task *task)
@@ -86,9 +98,7 @@ static void task_run(struct nx_task *task)
 
 void nx_quic_post(struct nx_quic_conn *conn)
 {
-    nx_quic_conn_hold(conn); /* for the queued task */
-    if (!nx_engine_post(&conn->task))
-        nx_quic_conn_drop(conn);
+    post(conn, &conn->task);
 }
 
 /* ---- the end ---- */
@@ -101,14 +111,8 @@ static void close_handles(struct nx_quic_conn *conn)
     nx_timer_cancel(&conn->sweep);
     nx_quic_sweep(conn);
     nx_quic_run_posted(conn);
-    nx_list_for_each_safe(pos, tmp, &conn->opened)
-    {
-        struct nx_quic_stream *stream = nx_container_of(pos, struct nx_quic_stream, link);
-
-        nx_list_remove(&stream->link);
-        nx_quic_api()->StreamClose(stream->handle);
-        nx_quic_stream_free(stream);
-    }
+    nx_list_for_each_safe(pos, tmp, &conn->opened) nx_quic_api()->StreamClose(
+        nx_container_of(pos, struct nx_quic_stream, link)->handle);
     nx_quic_api()->ConnectionClose(conn->handle);
     conn->handle = NULL;
     nx_quic_conn_drop(conn);
@@ -116,7 +120,10 @@ static void close_handles(struct nx_quic_conn *conn)
 
 static void close_run(struct nx_task *task)
 {
-    close_handles(nx_container_of(task, struct nx_quic_conn, close_task));
+    struct nx_quic_conn *conn = nx_container_of(task, struct nx_quic_conn, close_task);
+
+    close_handles(conn);
+    nx_quic_conn_drop(conn);
 }
 
 static void end(struct nx_quic_conn *conn)
@@ -251,6 +258,7 @@ nexar_status nx_quic_connect(struct nx_quic_config *config, const struct sockadd
     conn->events = events;
     conn->arg = arg;
     memcpy(&address, to, nx_quic_address_size(to));
+    *out = conn; /* before the start: the first event may come before this returns */
     status = api->ConnectionOpen(nx_quic_registration(), nx_quic_conn_callback, conn, &conn->handle);
     if (QUIC_SUCCEEDED(status)) {
         /* The name is what the peer's certificate carries, the address is where it is. */
@@ -262,11 +270,11 @@ nexar_status nx_quic_connect(struct nx_quic_config *config, const struct sockadd
             api->ConnectionClose(conn->handle);
     }
     if (QUIC_FAILED(status)) {
+        *out = NULL;
         nx_quic_conn_drop(conn);
         nx_quic_conn_drop(conn);
         return nx_quic_fail(status, "cannot connect");
     }
-    *out = conn;
     nx_engine_kick(false);
     return NEXAR_OK;
 }
@@ -282,6 +290,7 @@ bool nx_quic_conn_stats(struct nx_quic_conn *conn, struct nx_quic_conn_stats *ou
     uint32_t size = sizeof(s);
     QUIC_STATUS status;
 
+    *out = (struct nx_quic_conn_stats){0};
     if (!nx_quic_enter(conn))
         return false;
     status = nx_quic_api()->GetParam(conn->handle, QUIC_PARAM_CONN_STATISTICS_V2, &size, &s);
@@ -301,6 +310,7 @@ void nx_quic_sweep(struct nx_quic_conn *conn)
 {
     struct nx_list *pos;
 
+    nx_quic_conn_hold(conn); /* the last of them may have the last reference */
     while ((pos = nx_list_pop(&conn->finished)) != NULL) {
         struct nx_quic_stream *stream = nx_container_of(pos, struct nx_quic_stream, link);
 
@@ -308,6 +318,7 @@ void nx_quic_sweep(struct nx_quic_conn *conn)
         nx_quic_stream_free(stream);
     }
     conn->finished_count = 0;
+    nx_quic_conn_drop(conn);
 }
 
 static void sweep_fire(struct nx_timer *timer)
@@ -320,6 +331,11 @@ void nx_quic_finished(struct nx_quic_stream *stream)
     struct nx_quic_conn *conn = stream->conn;
 
     nx_list_push_back(&conn->finished, &stream->link);
+    if (conn->handle == NULL) {
+        /* One that another thread opened while the connection ended: there is no batch to wait for any more. */
+        nx_quic_sweep(conn);
+        return;
+    }
     if (++conn->finished_count == 1)
         nx_timer_set(&conn->sweep, nx_now() + SWEEP_AFTER_MS * NX_MS);
     if (conn->finished_count >= SWEEP_AT) {

@@ -28,7 +28,8 @@ struct nx_quic_conn {
     struct nx_list unsent; /* streams that could not be started: to be closed */
     /* engine */
     struct nx_task task, close_task;
-    struct nx_list opened;   /* persistent streams of our own: closed with the connection */
+    struct nx_list
+        opened; /* persistent streams of our own: closed with the connection, freed with its last reference */
     struct nx_list finished; /* streams that have shut down and wait to be closed in a batch */
     uint32_t finished_count;
     struct nx_timer sweep; /* closes an incomplete batch */
@@ -39,7 +40,7 @@ struct nx_quic_conn {
 
 struct nx_quic_stream {
     HQUIC handle;
-    struct nx_quic_conn *conn; /* alive as long as its streams */
+    struct nx_quic_conn *conn; /* a reference, unless it is persistent */
     const struct nx_quic_stream_events *events;
     void *arg;
     struct nx_list link;        /* opened or finished */
@@ -72,7 +73,9 @@ bool nx_quic_enter(struct nx_quic_conn *conn);
 void nx_quic_leave(struct nx_quic_conn *conn);
 
 struct nx_quic_stream *nx_quic_stream_wrap(struct nx_quic_conn *conn);
+/* With its reference to the connection; without. */
 void nx_quic_stream_free(struct nx_quic_stream *stream);
+void nx_quic_stream_put(struct nx_quic_stream *stream);
 QUIC_STATUS nx_quic_stream_callback(HQUIC handle, void *context, QUIC_STREAM_EVENT *event);
 /* Engine: StreamClose for all that have finished. */
 void nx_quic_sweep(struct nx_quic_conn *conn);

@@ -212,6 +212,8 @@ const char *nx_quic_status_text(QUIC_STATUS status)
         return "it speaks another version of QUIC";
     case QUIC_STATUS_ADDRESS_IN_USE:
         return "the address is in use";
+    case QUIC_STATUS_ALPN_IN_USE:
+        return "this process listens there already";
     case QUIC_STATUS_INVALID_ADDRESS:
         return "the address is not one of this host";
     case QUIC_STATUS_PROTOCOL_ERROR:

@@ -36,8 +36,10 @@ static QUIC_STATUS new_connection(struct nx_quic_listener *listener, QUIC_LISTEN
     }
     nx_quic_api()->SetCallbackHandler(handle, (void *)nx_quic_conn_callback, conn);
     status = nx_quic_api()->ConnectionSetConfiguration(handle, config->handle);
-    if (QUIC_FAILED(status))
+    if (QUIC_FAILED(status)) {
+        nx_quic_api()->SetCallbackHandler(handle, NULL, NULL); /* MsQuic closes it, and would tell us */
         nx_quic_conn_lost(conn, status);
+    }
     return status;
 }
 

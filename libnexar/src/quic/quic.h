@@ -104,8 +104,6 @@ void nx_quic_stream_bind(struct nx_quic_stream *stream, const struct nx_quic_str
 /* Goes on with a stream that has paused.  The stream must not have ended: hold the lock under which `ended` forgets it.
  * */
 void nx_quic_stream_resume(struct nx_quic_stream *stream);
-/* Engine.  Tells the peer that nobody reads; `ended` does not follow. */
-void nx_quic_stream_refuse(struct nx_quic_stream *stream);
 
 enum nx_quic_priority {
     NX_QUIC_BULK = 0x7fff,
@@ -113,8 +111,8 @@ enum nx_quic_priority {
     NX_QUIC_CONTROL = 0xffff,
 };
 
-/* Engine.  Opens a stream of our own that lasts as long as the connection. `events` may be NULL for one that only
- * sends. */
+/* Engine.  Opens a stream of our own that lasts as long as the connection, and may be used, in vain, after its end, as
+ * long as somebody has a reference. `events` may be NULL for one that only sends. */
 nexar_status nx_quic_stream_open(struct nx_quic_conn *conn, enum nx_quic_priority priority, bool bidirectional,
                                  const struct nx_quic_stream_events *events, void *arg, struct nx_quic_stream **stream);
 

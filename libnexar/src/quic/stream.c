@@ -15,12 +15,19 @@ struct nx_quic_stream *nx_quic_stream_wrap(struct nx_quic_conn *conn)
     *stream = (struct nx_quic_stream){.conn = conn};
     nx_list_init(&stream->link);
     nx_list_init(&stream->resume_link);
+    nx_quic_conn_hold(conn);
     return stream;
+}
+
+void nx_quic_stream_put(struct nx_quic_stream *stream)
+{
+    nx_slab_put(&streams, stream);
 }
 
 void nx_quic_stream_free(struct nx_quic_stream *stream)
 {
-    nx_slab_put(&streams, stream);
+    nx_quic_conn_drop(stream->conn);
+    nx_quic_stream_put(stream);
 }
 
 void nx_quic_stream_bind(struct nx_quic_stream *stream, const struct nx_quic_stream_events *events, void *arg)
@@ -96,13 +103,6 @@ void nx_quic_run_posted(struct nx_quic_conn *conn)
     }
 }
 
-void nx_quic_stream_refuse(struct nx_quic_stream *stream)
-{
-    stream->events = NULL;
-    stream->ended = true;
-    nx_quic_api()->StreamShutdown(stream->handle, QUIC_STREAM_SHUTDOWN_FLAG_ABORT_RECEIVE, 0);
-}
-
 QUIC_STATUS nx_quic_stream_callback(HQUIC handle, void *context, QUIC_STREAM_EVENT *event)
 {
     struct nx_quic_stream *stream = context;
@@ -167,6 +167,7 @@ nexar_status nx_quic_stream_open(struct nx_quic_conn *conn, enum nx_quic_priorit
         return nx_quic_fail(status, "cannot start a stream");
     }
     nx_list_push_back(&conn->opened, &stream->link);
+    nx_quic_conn_drop(conn); /* it lives as long as the connection's object, which must not live as long as itself */
     *out = stream;
     return NEXAR_OK;
 }
@@ -211,6 +212,8 @@ nexar_status nx_quic_message_send(struct nx_quic_conn *conn, struct nx_quic_send
     status = api->StreamOpen(conn->handle, QUIC_STREAM_OPEN_FLAG_UNIDIRECTIONAL, nx_quic_stream_callback, stream,
                              &stream->handle);
     if (QUIC_SUCCEEDED(status)) {
+        if (out != NULL)
+            *out = stream; /* before the send: it may be done before this returns */
         status = api->StreamSend(stream->handle, (const QUIC_BUFFER *)(const void *)send->buf, send->bufs, flags, send);
         if (QUIC_FAILED(status)) {
             /* Closing a stream is for the engine. */
@@ -223,10 +226,9 @@ nexar_status nx_quic_message_send(struct nx_quic_conn *conn, struct nx_quic_send
         nx_quic_stream_free(stream);
     }
     nx_quic_leave(conn);
-    if (QUIC_FAILED(status)) {
-        return status == QUIC_STATUS_OUT_OF_MEMORY ? nx_quic_fail(status, "cannot send") : lost();
-    }
+    if (QUIC_SUCCEEDED(status))
+        return NEXAR_OK;
     if (out != NULL)
-        *out = stream;
-    return NEXAR_OK;
+        *out = NULL;
+    return status == QUIC_STATUS_OUT_OF_MEMORY ? nx_quic_fail(status, "cannot send") : lost();
 }
