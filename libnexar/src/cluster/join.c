@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const nx_time PAUSE_FIRST = 20 * NX_MS, PAUSE_MAX = NX_S, LEAVE_WITHIN = 2 * NX_S;
+static const nx_time PAUSE_FIRST = 20 * NX_MS, PAUSE_MAX = NX_S;
+static const nx_time LEAVE_WITHIN = 2 * NX_S;
+/* The seed may let the job form until it notices that our connection is gone, and it takes some seconds to. */
+static const nx_time ORPHAN_WITHIN = 8 * NX_S;
 
 void nx_join_init(struct nx_join_machine *m, const char *seed, nx_time now, nx_time deadline, bool patient,
                   const struct nx_join_ops *ops, void *arg)
@@ -78,10 +81,10 @@ static void give_up_last(struct nx_join_machine *m)
 }
 
 /* Gives up, and waits a little for what the seed, or another rank, says to that. */
-static void leave(struct nx_join_machine *m, const nexar_error *error, nx_time now)
+static void leave(struct nx_join_machine *m, const nexar_error *error, nx_time leave_by)
 {
     m->error = *error;
-    m->leave_by = nx_after(now, LEAVE_WITHIN);
+    m->leave_by = leave_by;
     m->state = NX_JOIN_LEAVING;
 }
 
@@ -227,13 +230,15 @@ void nx_join_disconnected(struct nx_join_machine *m, nexar_status status, const 
     snprintf(m->last, sizeof(m->last), "%s", why);
     if (m->state == NX_JOIN_LEAVING) {
         error = m->error;
-        if (!m->ready)
+        if (m->ready)
+            m->leave_by = nx_after(now, ORPHAN_WITHIN);
+        else
             fail(m, &error, false);
     } else if (m->state >= NX_JOIN_LISTENING) {
         nx_error_set(&error, NEXAR_EPEER, NEXAR_NO_RANK, "the seed at %s was lost while the job formed: %s", m->seed,
                      why);
         if (m->ready)
-            leave(m, &error, now); /* the others may know that the job has formed */
+            leave(m, &error, nx_after(now, ORPHAN_WITHIN)); /* the others may know that the job has formed */
         else
             fail(m, &error, false);
     } else if (status == NEXAR_EAUTH && !m->patient) {
@@ -261,7 +266,7 @@ void nx_join_mesh_failed(struct nx_join_machine *m, const nexar_error *error, nx
 {
     if (m->state == NX_JOIN_READY) {
         say_abort(m, NX_ABORT_PEER, error);
-        leave(m, error, now);
+        leave(m, error, nx_after(now, LEAVE_WITHIN));
     } else if (m->state != NX_JOIN_LEAVING) {
         give_up(m, error);
     }
@@ -297,7 +302,7 @@ static void time_out(struct nx_join_machine *m, nx_time now)
                  "the job did not form in %.3g s; the seed at %s still waits for other ranks", elapsed, m->seed);
     nx_error_hint(&error, "see whether all ranks were started");
     say_abort(m, NX_ABORT_TIMEOUT, &error);
-    leave(m, &error, now); /* the seed knows which */
+    leave(m, &error, nx_after(now, LEAVE_WITHIN)); /* the seed knows which */
 }
 
 nx_time nx_join_tick(struct nx_join_machine *m, nx_time now)
