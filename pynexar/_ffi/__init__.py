@@ -15,8 +15,19 @@ __all__ = ["find", "lib", "load"]
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+def _installed() -> str:
+    """Folder of the library that pip installed; empty if there is none."""
+    from importlib import metadata
+
+    try:
+        return str(metadata.distribution("pynexar").locate_file("pynexar/lib"))
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def find() -> str:
-    """Path of the library: NEXAR_LIBRARY, else the one in this package's folder.
+    """Path of the library: NEXAR_LIBRARY, else the one in this package's folder, else the installed package's: in the
+    repository Python finds the sources before the package, since it looks in the current folder first.
 
     Raises:
         ImportError: there is none.
@@ -28,6 +39,8 @@ def find() -> str:
         return os.path.abspath(override)
     folder = os.path.join(_PACKAGE, "lib")
     path = os.path.join(folder, "libnexar.so.0")
+    if not os.path.isfile(path):
+        path = os.path.join(_installed(), "libnexar.so.0")
     if not os.path.isfile(path):
         raise ImportError(
             f"pynexar was not built: there is no libnexar.so.0 in {folder}; run 'pip install .' in the repository, "

@@ -199,8 +199,21 @@ def test_library_without_our_functions_is_refused_in_words(tmp_path: Path) -> No
 def test_package_without_a_library_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEXAR_LIBRARY", raising=False)
     monkeypatch.setattr(_ffi, "_PACKAGE", str(tmp_path))
+    monkeypatch.setattr(_ffi, "_installed", lambda: "")
     with pytest.raises(ImportError, match=r"pip install \."):
         _ffi.find()
+
+
+def test_sources_find_the_installed_library(tmp_path: Path) -> None:
+    """In the repository Python imports pynexar/ of the current folder, which has no library."""
+    shutil.copytree(Path(__file__).parents[2] / "pynexar", tmp_path / "pynexar")
+    program = "import pynexar, pynexar._ffi; print(pynexar.__file__); print(pynexar._ffi.find())"
+    environment = {name: value for name, value in os.environ.items() if name != "NEXAR_LIBRARY"}
+    said = subprocess.check_output([sys.executable, "-c", program], cwd=tmp_path, env=environment, text=True)
+    sources, library = map(Path, said.splitlines())
+    assert sources.is_relative_to(tmp_path)
+    assert library.is_file()
+    assert not library.is_relative_to(tmp_path)
 
 
 # ----------------------------------------------------------------------------------------------------- the generator
