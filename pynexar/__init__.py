@@ -80,11 +80,11 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from ._ffi import lib  # noqa: PLC0415
+        from ._ffi import lib
 
         value: Any = (lib.nexar_version() or b"").decode()
     elif name in _HOME:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module
 
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
 
@@ -18,13 +20,18 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "--help"
     if name in COMMANDS:
-        status: int = import_module(f".cli.{name}", __package__).main(argv[1:])
+        try:
+            status: int = import_module(f".cli.{name}", __package__).main(argv[1:])
+            sys.stdout.flush()
+        except BrokenPipeError:  # `nexar info | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 128 + signal.SIGPIPE
         return status
     if name in ("--help", "-h", "help"):
         print(usage())
         return 0
     if name in ("--version", "-V"):
-        from . import __version__  # noqa: PLC0415
+        from . import __version__
 
         print(f"nexar {__version__}")
         return 0

@@ -159,7 +159,7 @@ def _dumps(value: Any) -> bytes:
     if data and not (hasattr(sys, "ps1") or (b"__main__" in data and not _main_is_a_file())):
         return data
     try:
-        import cloudpickle  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
+        import cloudpickle  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         if data:
             return data

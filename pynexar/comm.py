@@ -62,7 +62,7 @@ class Comm(Collectives, P2p, Handle):
             UsageError: no such rank, or this rank itself.
             PeerLost: there is no connection any more.
         """
-        from .conn import PeerConnection  # noqa: PLC0415
+        from .conn import PeerConnection
 
         rank = index(rank, "rank", "peer", self.size)
         conn = _api.nexar_conn()
@@ -74,7 +74,7 @@ class Comm(Collectives, P2p, Handle):
 
     def stats(self) -> dict[str, Any]:
         """Counters of this rank: `rank`, `size`, `ops`, `transports`, `pool`, `copies` and more."""
-        from .stats import of  # noqa: PLC0415
+        from .stats import of
 
         return of(self)
 
@@ -149,7 +149,7 @@ class Comm(Collectives, P2p, Handle):
     def completions(self) -> Completions:
         """Who awaits ops of this node."""
         if self._completions is None:
-            from .aio import Completions  # noqa: PLC0415
+            from .aio import Completions
 
             with self.lock:
                 if self._completions is None:
@@ -160,7 +160,7 @@ class Comm(Collectives, P2p, Handle):
     def default_timeout(self) -> float:
         """Seconds that a call without `timeout=` has."""
         if self._timeout is None:
-            from .config import default_timeout  # noqa: PLC0415
+            from .config import default_timeout
 
             self._timeout = default_timeout()
         return self._timeout

@@ -90,7 +90,7 @@ class Op:
             lib.nexar_op_cancel(self.pointer)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        from . import aio  # noqa: PLC0415
+        from . import aio
 
         return aio.wait(self).__await__()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from ctypes import CDLL, sizeof
 
 from . import _api
@@ -17,12 +18,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def _installed() -> str:
     """Folder of the library that pip installed; empty if there is none."""
-    from importlib import metadata
-
-    try:
-        return str(metadata.distribution("pynexar").locate_file("pynexar/lib"))
-    except metadata.PackageNotFoundError:
-        return ""
+    folders = (os.path.join(folder, "pynexar", "lib") for folder in sys.path)
+    return next((folder for folder in folders if os.path.isfile(os.path.join(folder, "libnexar.so.0"))), "")
 
 
 def find() -> str:

@@ -70,7 +70,7 @@ def numpy_module() -> Any:
     """numpy, which is imported when the first array that needs it comes."""
     module = sys.modules.get("numpy")
     if module is None:
-        import numpy as module  # noqa: PLC0415
+        import numpy as module
     return module
 
 
@@ -165,7 +165,7 @@ def _is_numpy_scalar(x: Any) -> bool:
 
 def _bfloat16(call: str) -> Any:
     try:
-        import ml_dtypes  # noqa: PLC0415
+        import ml_dtypes
     except ImportError:
         usage("numpy has no bfloat16 of its own: install ml_dtypes, or give out=", call)
     return ml_dtypes.bfloat16

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
 def in_job() -> bool:
     """Whether this process is a rank of a job already."""
-    from pynexar.config import environment  # noqa: PLC0415
+    from pynexar.config import environment
 
     launcher: str = environment()[0]["launcher"]
     return launcher != "none"
@@ -84,7 +84,7 @@ def parse_sizes(text: str) -> list[int]:
 
 def bench(options: argparse.Namespace) -> int:
     """One rank's part."""
-    from pynexar.node import init  # noqa: PLC0415
+    from pynexar.node import init
 
     sizes = [0] if options.case == "barrier" else options.sizes
     all_wrong = 0
@@ -109,7 +109,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def measure(comm: Comm, name: str, nbytes: int) -> dict[str, Any]:
     """One line of the result; the same on all ranks."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     case = _MAKERS[name](comm, nbytes)
     began = time.perf_counter()
@@ -139,7 +139,7 @@ def measure(comm: Comm, name: str, nbytes: int) -> dict[str, Any]:
 
 def timed(comm: Comm, case: Any, rounds: int) -> np.ndarray[Any, Any]:
     """Seconds of each round, those of its slowest rank."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     times = np.zeros(rounds)
     for i in range(rounds):
@@ -154,7 +154,7 @@ def timed(comm: Comm, case: Any, rounds: int) -> np.ndarray[Any, Any]:
 
 def agree(comm: Comm, go_on: bool) -> bool:
     """Rank 0's answer, on every rank."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     return bool(comm.broadcast(np.array(go_on, np.uint8)))
 
@@ -165,7 +165,7 @@ class AllReduce:
     share = 1.0  # of a round, that an operation takes
 
     def __init__(self, comm: Comm, nbytes: int) -> None:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         self.comm = comm
         self.bus = 2 * (comm.size - 1) / comm.size
@@ -191,7 +191,7 @@ class Broadcast:
     bus = 1.0
 
     def __init__(self, comm: Comm, nbytes: int) -> None:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         self.comm = comm
         self.x = np.zeros(max(1, nbytes // 4), np.float32)
@@ -201,7 +201,7 @@ class Broadcast:
         self.comm.broadcast(self.x)
 
     def check(self) -> int:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         pattern = (np.arange(self.x.size) % 1021).astype(np.float32)
         self.x[:] = pattern if self.comm.rank == 0 else -1
@@ -224,7 +224,7 @@ class Barrier:
 
     def check(self) -> int:
         """Nobody leaves before the last has come.  Clocks can be compared on one host alone."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         if os.environ.get("NEXAR_LOCAL_SIZE") != str(self.comm.size):
             return 0
@@ -242,7 +242,7 @@ class PingPong:
     bus = 1.0
 
     def __init__(self, comm: Comm, nbytes: int) -> None:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         self.comm = comm
         self.nbytes = nbytes
@@ -258,7 +258,7 @@ class PingPong:
             self.comm.send(self.y, 0)
 
     def check(self) -> int:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         pattern = (np.arange(self.nbytes) % 251).astype(np.uint8)
         self.x[:] = pattern

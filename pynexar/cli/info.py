@@ -49,8 +49,8 @@ def collect() -> dict[str, Any]:
     Raises:
         ImportError: there is no library, or it does not fit.
     """
-    from pynexar._ffi import find, lib  # noqa: PLC0415
-    from pynexar.config import environment, name_of, settings  # noqa: PLC0415
+    from pynexar._ffi import find, lib
+    from pynexar.config import environment, name_of, settings
 
     library = find()
     said, _ = environment()

@@ -107,7 +107,7 @@ class Job:
         finally:
             processes.kill_all()
             if self._seed is not None:
-                self._seed.close()
+                self._give_up_seed()
             for call in self.at_end:
                 call()
 
@@ -233,7 +233,7 @@ class Job:
                 continue
 
     def _poll_seed(self) -> None:
-        from pynexar.errors import NexarError  # noqa: PLC0415
+        from pynexar.errors import NexarError
 
         assert self._seed is not None
         try:
@@ -246,6 +246,14 @@ class Job:
                 self._enter(self._terminate, _GRACE_AFTER_FAILURE)
         self._seed.close()
         self._seed = None
+
+    def _give_up_seed(self) -> None:
+        """Nobody joins any more, perhaps because the program is none of nexar's: not worth the library's warning."""
+        from pynexar._ffi import _api, lib
+
+        lib.nexar_log_set_level(_api.NEXAR_LOG_ERROR)
+        if self._seed is not None:
+            self._seed.close()
 
     # ------------------------------------------------------------------------------------------------------ ending
     # Stages: running, then waiting for the ranks to end by themselves, then SIGTERM, then SIGKILL.

@@ -172,7 +172,7 @@ def open_seed(options: argparse.Namespace, said: list[str], job: Job) -> tuple[S
     """The seed of a new job, or none to join another's; and the join string."""
     if options.join is not None:
         return None, options.join
-    from pynexar.seed import Seed  # noqa: PLC0415
+    from pynexar.seed import Seed
 
     address = options.bind or os.environ.get("NEXAR_BIND") or ("127.0.0.1" if options.nnodes == 1 else "0.0.0.0")
     seed = Seed(with_port(address), options.n * options.nnodes)

@@ -21,8 +21,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--world-size", required=True, type=int, metavar="N", help="ranks of the job")
     options = parser.parse_args(argv)
 
-    from pynexar.errors import NexarError  # noqa: PLC0415
-    from pynexar.seed import Seed  # noqa: PLC0415
+    from pynexar.errors import NexarError
+    from pynexar.seed import Seed
 
     try:
         with Seed(options.listen, options.world_size) as seed:

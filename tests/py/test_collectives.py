@@ -96,7 +96,7 @@ def test_inputs_that_must_be_copied(cluster: Cluster) -> None:
 
 
 def test_other_containers(cluster: Cluster) -> None:
-    import array  # noqa: PLC0415
+    import array
 
     def body(comm: nx.Comm) -> None:
         x = array.array("d", [1.0, float(comm.rank)])
@@ -163,7 +163,7 @@ def test_many_at_once(cluster: Cluster) -> None:
 
 def test_from_several_threads(cluster: Cluster) -> None:
     """p2p beside collectives: each thread has tags of its own, one thread the collectives."""
-    import threading  # noqa: PLC0415
+    import threading
 
     def body(comm: nx.Comm) -> None:
         other = 1 - comm.rank

@@ -110,8 +110,8 @@ def test_handles_cannot_be_confused() -> None:
 
 def test_numbers_that_do_not_fit_are_seen() -> None:
     """ctypes cuts them silently: the checks are in the package."""
-    from pynexar._ffi.call import index  # noqa: PLC0415
-    from pynexar.errors import UsageError  # noqa: PLC0415
+    from pynexar._ffi.call import index
+    from pynexar.errors import UsageError
 
     for wrong in (-1, 1 << 32, 1 << 64, True, 1.0, "1", None, float("nan")):
         with pytest.raises(UsageError, match="tag is"):
@@ -120,7 +120,7 @@ def test_numbers_that_do_not_fit_are_seen() -> None:
 
 def test_status_codes_are_errno_free() -> None:
     """Every status has a name and a class; success is none of them."""
-    from pynexar import errors  # noqa: PLC0415
+    from pynexar import errors
 
     statuses = dict(re.findall(r"XX\((\w+), (-?\d+),", HEADERS))
     assert len(statuses) == 18

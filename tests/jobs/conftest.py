@@ -1,0 +1,32 @@
+"""What all tests with processes share."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobkit
+
+Start = Callable[..., jobkit.Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """start("program", "argument", env={...}): any process; ends with the test."""
+    yield from jobkit.processes(tmp_path)
+
+
+@pytest.fixture
+def job(tmp_path: Path, start: Start) -> Start:
+    """job(text of a script, "-n", "4", ..., arguments=[...]): nexar run."""
+
+    def run(script: str, *options: str, arguments: tuple[str, ...] = (), **more: Any) -> jobkit.Process:
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(script))
+        return start(*jobkit.nexar("run", *options, str(path), *arguments), **more)
+
+    return run
