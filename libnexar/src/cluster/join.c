@@ -140,6 +140,11 @@ static void on_abort(struct nx_join_machine *m, const struct nx_msg_abort *abort
 {
     nexar_error error = m->error;
 
+    if (m->patient && abort->code == NX_ABORT_FULL && m->state < NX_JOIN_LISTENING) {
+        m->full = true;
+        m->ops->disconnect(m->arg, false); /* nx_join_disconnected follows */
+        return;
+    }
     if (m->state != NX_JOIN_LEAVING || abort->code == NX_ABORT_TIMEOUT)
         abort_error(m, abort, &error);
     fail(m, &error, false);
@@ -227,7 +232,8 @@ void nx_join_disconnected(struct nx_join_machine *m, nexar_status status, const 
 
     if (over(m))
         return;
-    snprintf(m->last, sizeof(m->last), "%s", why);
+    snprintf(m->last, sizeof(m->last), "%s", m->full ? "the job there has all its ranks" : why);
+    m->full = false;
     if (m->state == NX_JOIN_LEAVING) {
         error = m->error;
         if (m->ready)

@@ -44,7 +44,8 @@ struct nx_join_machine {
     const struct nx_join_ops *ops;
     void *arg;
     nx_time deadline;
-    bool patient;   /* a seed with the wrong certificate is a left-over of an earlier job: try again */
+    bool patient; /* a seed with the wrong certificate, or one that needs no more ranks, is what an earlier job has left
+                     * at this address: try again */
     char seed[128]; /* where it should be, for texts */
     /* the machine's */
     enum nx_join_state state;
@@ -52,6 +53,7 @@ struct nx_join_machine {
     nx_time leave_by; /* of NX_JOIN_LEAVING */
     uint32_t attempt;
     uint32_t rank, size;
+    bool full;      /* of this attempt: the seed needs no more ranks */
     bool ready;     /* we have said so: the job may have formed */
     char last[200]; /* why the last attempt failed */
     nexar_error error;

@@ -10,17 +10,21 @@
 #include "node/meet.h"
 #include "node/options.h"
 
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How often a rank that has found rank 0's file, but not rank 0, looks for another file. */
+/* How often a name is asked for again that no name server knows yet; and how often a rank that has found rank 0's file,
+ * but not rank 0, looks for another file. */
 #define LOOK_AGAIN (250 * NX_MS)
 
 struct nexar_joining {
     struct nx_setup setup;
     struct nx_node *node; /* until its communicator is given */
     nx_time deadline;
-    bool seeking; /* the way is by file, and this is not rank 0 */
+    bool locating; /* it is not known yet where the seed is */
+    bool seeking;  /* the way is by file, and this is not rank 0 */
     struct nx_meet_folders folders;
     char found[NX_MEET_ID]; /* the file that the node was started with, or "" */
     struct nx_meet *meet;   /* rank 0's, until all have joined */
@@ -59,14 +63,41 @@ static nexar_status start_node(struct nexar_joining *j, struct nx_seed *seed)
     return NEXAR_OK;
 }
 
-static nexar_status start_by_secret(struct nexar_joining *j)
+/* By join string or secret.  NEXAR_EAGAIN: a name is not known yet. */
+static nexar_status locate(struct nexar_joining *j)
 {
+    const struct nx_config *c = &j->setup.config;
+    bool by_secret = j->setup.way == NX_WAY_SECRET;
     struct nx_seed *seed = NULL;
-    nexar_status st = nx_setup_by_secret(&j->setup);
+    nexar_status st = by_secret ? nx_setup_by_secret(&j->setup)
+                                : nx_setup_by_join_string(&j->setup, c->join, nx_config_name(c, &c->join));
 
-    if (st == NEXAR_OK && j->setup.env.rank == 0)
+    j->locating = st == NEXAR_EAGAIN;
+    if (st == NEXAR_OK && by_secret && j->setup.env.rank == 0)
         st = nx_setup_serve(&j->setup, NULL, NULL, &seed);
     return st == NEXAR_OK ? start_node(j, seed) : st;
+}
+
+static nexar_status locate_again(struct nexar_joining *j, nx_time until)
+{
+    struct timespec pause = {.tv_nsec = LOOK_AGAIN};
+    nexar_status st;
+
+    while (j->locating) {
+        char why[300];
+
+        snprintf(why, sizeof(why), "%s", nexar_last_error());
+        if (nx_now() >= j->deadline)
+            return nx_fail(NEXAR_ETIMEDOUT, "it could not be found where rank 0 or the seed is: %s", why);
+        if (nx_now() >= until)
+            return NEXAR_EAGAIN;
+        if (ppoll(NULL, 0, &pause, NULL) < 0)
+            return nx_fail(NEXAR_EINTR, "interrupted while joining");
+        st = locate(j);
+        if (st != NEXAR_OK && st != NEXAR_EAGAIN)
+            return st;
+    }
+    return NEXAR_OK;
 }
 
 static nexar_status publish(struct nexar_joining *j)
@@ -148,11 +179,11 @@ static nexar_status begin(struct nexar_joining *j, const nexar_config *config)
     case NX_WAY_ALONE:
         return start_node(j, NULL);
     case NX_WAY_JOIN:
-        st = nx_setup_by_join_string(&j->setup, j->setup.config.join,
-                                     nx_config_name(&j->setup.config, &j->setup.config.join));
-        return st == NEXAR_OK ? start_node(j, NULL) : st;
     case NX_WAY_SECRET:
-        return start_by_secret(j);
+        st = locate(j);
+        if (j->locating)
+            nx_info("where rank 0 or the seed is, is not known yet: %s", nexar_last_error());
+        return j->locating ? NEXAR_OK : st;
     case NX_WAY_FILE:
         break;
     }
@@ -197,8 +228,11 @@ nexar_status nexar_join_wait(nexar_joining *j, int64_t timeout_ns, nexar_comm **
     st = nx_engine_may_block();
     if (st != NEXAR_OK)
         return st;
-    if (j->node == NULL && !j->seeking)
-        return nx_fail(NEXAR_EINVAL, "init: the communicator was given already");
+    if (j->node == NULL && !j->seeking && !j->locating)
+        return nx_fail(NEXAR_EINVAL, "init: the communicator was given already, or joining has failed");
+    st = locate_again(j, until);
+    if (st != NEXAR_OK)
+        return st;
     st = j->seeking ? wait_seeking(j, until, comm) : nx_node_wait(j->node, until, comm);
     if (st == NEXAR_OK) {
         j->node = NULL;

@@ -55,6 +55,18 @@ static nexar_status fill_group(struct nx_setup *setup)
     return st;
 }
 
+/* A misspelt setting would be one that silently does nothing. */
+static void warn_unknown(void)
+{
+    const char *nearest;
+    char name[64];
+    size_t at = 0;
+
+    while (nx_config_unknown(environ, &at, name, &nearest) != NULL)
+        nx_warn("%s is set, but there is no such setting%s%s%s", name, nearest == NULL ? "" : "; is ",
+                nearest == NULL ? "" : nearest, nearest == NULL ? "" : " meant?");
+}
+
 static nexar_status fill(struct nx_setup *setup)
 {
     const struct nx_config *c = &setup->config;
@@ -101,8 +113,10 @@ nexar_status nx_setup_load(const nexar_config *caller, bool alone, struct nx_set
         nx_info("environment: %s; the ranks meet %s", setup->env.why, nx_way_name(setup->way));
     if (st == NEXAR_OK)
         st = fill(setup);
-    if (st == NEXAR_OK)
+    if (st == NEXAR_OK) {
+        warn_unknown();
         nx_engine_set_spin(setup->config.spin_ns, false);
+    }
     return st;
 }
 
@@ -122,8 +136,9 @@ static nexar_status add_seed(struct nx_setup *setup, const char *host, uint16_t 
     struct nx_resolved found;
     nexar_status st = nx_resolve(host, port, &setup->there, &found);
 
-    if (st == NEXAR_EAGAIN)
-        return nx_fail(NEXAR_ECONFIG, "no name server answers where %s is", host);
+    /* A pod's name is known some time after the pod has started. */
+    if (st == NEXAR_ECONFIG && setup->way == NX_WAY_SECRET && strcmp(setup->env.launcher, "kubernetes") == 0)
+        return NEXAR_EAGAIN;
     if (st != NEXAR_OK)
         return st;
     *loopback = *loopback && (found.loopback || setup->env.one_host == NX_YES);
@@ -173,6 +188,7 @@ nexar_status nx_setup_by_secret(struct nx_setup *setup)
     nexar_status st = nx_config_secret(&setup->config, &j->proof, &have);
 
     j->by_fingerprint = false;
+    j->patient = true; /* the port is the same for every job of these processes */
     j->seed_count = 0;
     snprintf(j->seed_text, sizeof(j->seed_text), "%.100s:%u", setup->env.host, setup->env.port);
     if (st == NEXAR_OK)

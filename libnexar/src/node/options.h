@@ -23,7 +23,7 @@ struct nx_setup {
 nexar_status nx_setup_load(const nexar_config *caller, bool alone, struct nx_setup *setup);
 void nx_setup_free(struct nx_setup *setup);
 
-/* Where the seed is. */
+/* Where the seed is.  NEXAR_EAGAIN: names are not known yet, try again. */
 nexar_status nx_setup_by_join_string(struct nx_setup *setup, const char *text, const char *name);
 nexar_status nx_setup_by_secret(struct nx_setup *setup);
 
