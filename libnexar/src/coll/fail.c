@@ -67,6 +67,8 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
         nx_error_hint(error, "that rank takes no part any more; go on without it, or start the job again");
     } else if (status == NEXAR_EPROTO) {
         nx_error_set(error, status, rank, "%s: %s sent a message of another length than the schedule says", title, who);
+    } else if (status == NEXAR_ENOTSUP) {
+        nx_error_set(error, status, rank, "%s: %s speaks nexar/1, which has no collectives", title, who);
     } else {
         nx_error_set(error, status, rank, "%s: %s: %s", title, who, nexar_status_text(status));
     }
