@@ -91,7 +91,7 @@ static void set_up(struct run *run, const struct scenario *s, uint64_t seed)
         w->group[0] = (uint8_t)below(job, 3);
         w->local_rank_plus_one = below(job, 4);
         w->stranger = s->surplus && i >= size && below(job, 2) == 0;
-        simjob_start(w, simnet_soon(&job->net, 40 * delay), (20 + below(job, 20)) * NX_S);
+        simjob_start(w, simnet_soon(&job->net, 10 * delay), (20 + below(job, 20)) * NX_S);
     }
     run->scenario = s;
     run->faults = s->breaks || s->deaths ? 1 + below(job, 4) : s->seed_dies || s->closed;
