@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import pynexar as nx
+import quicpeer
+from foreignjob import Form, jobs
+from ranks import Ranks, started_ranks
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +38,22 @@ def pair() -> Iterator[nx.LocalCluster]:
     """Two ranks for one test, which may break them."""
     with nx.local_cluster(2) as comms:
         yield comms
+
+
+@pytest.fixture
+def driver() -> Iterator[quicpeer.Driver]:
+    """Moves the bytes of foreign peers."""
+    with quicpeer.Driver() as running:
+        yield running
+
+
+@pytest.fixture
+def ranks(tmp_path: Path) -> Iterator[Ranks]:
+    """Starts ranks in processes of their own; they end with the test."""
+    yield from started_ranks(tmp_path)
+
+
+@pytest.fixture
+def form(driver: quicpeer.Driver, ranks: Ranks) -> Iterator[Form]:
+    """Forms jobs with one foreign member each."""
+    yield from jobs(driver, ranks)
