@@ -1,4 +1,4 @@
-/* base/pool.c - size classes 1 KiB, 4 KiB, ... 16 MiB; what is larger is not kept.
+/* base/pool.c - size classes 256 B, 1 KiB, 4 KiB, ... 16 MiB; what is larger is not kept.
  *
  * Owner: any thread; each class has its own lock, held for one list operation.  Buffers are not cleared.  It sets no
  * limit to what is given out: lanes and send queues count their own bytes. */
@@ -8,8 +8,8 @@
 #include "base/thread.h"
 
 enum {
-    TIERS = 8,
-    FIRST_SHIFT = 10,
+    TIERS = 9,
+    FIRST_SHIFT = 8,
     CACHED_BYTES_PER_TIER = 16 << 20,
 };
 
@@ -23,7 +23,7 @@ struct tier {
     {                                                                   \
         .lock = {.m = PTHREAD_MUTEX_INITIALIZER, .rank = NX_LOCK_POOL } \
     }
-static struct tier tiers[TIERS] = {TIER_INIT, TIER_INIT, TIER_INIT, TIER_INIT,
+static struct tier tiers[TIERS] = {TIER_INIT, TIER_INIT, TIER_INIT, TIER_INIT, TIER_INIT,
                                    TIER_INIT, TIER_INIT, TIER_INIT, TIER_INIT};
 
 static _Atomic uint64_t taken, reused, live_bytes;

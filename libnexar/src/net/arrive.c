@@ -7,201 +7,113 @@
 
 #include "net/match.h"
 
-#include "base/slab.h"
+/* ---- sources ---- */
 
-#include <string.h>
-
-enum {
-    CHUNK_MIN = 1024,
-    CHUNK_MAX = 256 * 1024,
-    ORDER_WINDOW = 1 << 20, /* how far a message may be ahead of its turn */
-};
-
-static struct nx_slab msg_slab = NX_SLAB_INIT(struct nx_msg, 1024);
-
-/* ---- payload ---- */
-
-void nx_msg_free(struct nx_msg *msg)
+void nx_source_init(struct nx_source *source, void (*resume)(struct nx_source *))
 {
-    while (msg->first != NULL) {
-        struct nx_buffer *next = msg->first->next;
-
-        nx_buffer_put(msg->first);
-        msg->first = next;
-    }
-    nx_slab_put(&msg_slab, msg);
+    *source = (struct nx_source){.resume = resume};
+    nx_list_init(&source->link);
 }
 
-void nx_msg_put(struct nx_msg *msg, const uint8_t *bytes, size_t n)
+void nx_source_forget(struct nx_lanes *lanes, struct nx_source *source)
 {
-    struct nx_recv *recv = msg->recv;
-
-    while (n > 0 && msg->delivered < recv->skip) {
-        recv->prefix[msg->delivered++] = *bytes++;
-        n--;
-    }
-    if (n == 0)
-        return;
-    if (recv->fn != NULL)
-        nx_reduce_feed(&msg->reduce, bytes, n);
-    else
-        memcpy(recv->dst + (msg->delivered - recv->skip), bytes, n);
-    msg->delivered += n;
+    nx_lock(&lanes->lock);
+    nx_list_remove(&source->link);
+    nx_unlock(&lanes->lock);
 }
 
-void nx_msg_flush(struct nx_lanes *lanes, struct nx_msg *msg)
+/* Once for each time that it pauses: it may be in the list already. */
+static void stall(struct nx_lanes *lanes, uint32_t peer, struct nx_source *source)
 {
-    while (msg->first != NULL) {
-        struct nx_buffer *chunk = msg->first;
-
-        nx_msg_put(msg, chunk->data, chunk->used);
-        atomic_fetch_add_explicit(&lanes->stats.copies, chunk->used, memory_order_relaxed);
-        msg->first = chunk->next;
-        nx_buffer_put(chunk);
-    }
-    msg->last = NULL;
-}
-
-/* Keeps bytes until a receive comes.  Chunks grow with what has come, not with what was announced. */
-static nexar_status append(struct nx_msg *msg, const uint8_t *bytes, size_t n)
-{
-    while (n > 0) {
-        size_t take;
-
-        if (msg->last == NULL || msg->last->used == msg->last->room) {
-            size_t size = msg->got < CHUNK_MIN ? CHUNK_MIN : msg->got < CHUNK_MAX ? (size_t)msg->got : CHUNK_MAX;
-            struct nx_buffer *chunk = nx_buffer_get(n > size && n <= CHUNK_MAX ? n : size);
-
-            if (chunk == NULL)
-                return nx_fail(NEXAR_ENOMEM, "no memory for a message that nobody waits for yet");
-            if (msg->last == NULL)
-                msg->first = chunk;
-            else
-                msg->last->next = chunk;
-            msg->last = chunk;
-        }
-        take = msg->last->room - msg->last->used;
-        if (take > n)
-            take = n;
-        memcpy(msg->last->data + msg->last->used, bytes, take);
-        msg->last->used += take;
-        bytes += take;
-        n -= take;
-    }
-    return NEXAR_OK;
+    nx_list_remove(&source->link);
+    nx_list_push_back(&lanes->peer[peer].stalled, &source->link);
+    atomic_fetch_add_explicit(&lanes->stats.parked, 1, memory_order_relaxed);
 }
 
 /* ---- begin ---- */
 
-static struct nx_msg *new_msg(uint32_t peer, const struct nx_head *head, struct nx_source *source)
+/* Whether somebody waits for this message now: then it needs no room. */
+static bool wanted(struct nx_lanes *lanes, struct nx_msg *msg, bool ordered, struct nx_scope *scope)
 {
-    struct nx_msg *msg = nx_slab_get(&msg_slab);
-
-    if (msg == NULL)
-        return NULL;
-    *msg = (struct nx_msg){
-        .key = {.peer = peer, .lane = head->lane, .scope = head->scope, .id = head->id},
-        .len = head->len,
-        .call = head->call,
-        .count = head->count,
-        .order = head->order,
-        .source = source,
-    };
-    nx_list_init(&msg->link);
-    nx_list_init(&msg->scope_link);
-    return msg;
+    return (!ordered || nx_order_next(lanes, msg, scope)) && nx_recv_for(lanes, &msg->key, scope) != NULL;
 }
 
-/* Counts the turns of one sender and keeps what came too early. */
-struct turns {
-    uint32_t *next;
-    struct nx_list *early;
-};
-
-static struct turns turns_of(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope)
+/* Whether it must wait before it begins.  One that is alone on its stream can wait there later, when its bytes come. */
+static bool must_wait(struct nx_lanes *lanes, const struct nx_msg *msg, const struct nx_source *source)
 {
-    struct nx_lane_peer *peer = &lanes->peer[msg->key.peer];
+    const struct nx_lane_limits *l = &lanes->limits;
+    struct nx_flow *flow;
 
-    if (msg->key.lane == NX_LANE_P2P)
-        return (struct turns){&scope->peer[msg->key.peer].recv_order, &scope->peer[msg->key.peer].early};
-    return (struct turns){&peer->recv_order[msg->key.lane], &peer->early[msg->key.lane]};
-}
-
-/* Before its turn: kept by order.  False if it repeats one, or is too far ahead. */
-static bool keep_early(struct nx_msg *msg, struct turns t)
-{
-    struct nx_list *at = t.early->prev;
-
-    if (msg->order - *t.next > ORDER_WINDOW)
+    if (!source->shared && !source->whole)
         return false;
-    for (; at != t.early; at = at->prev) {
-        uint32_t order = nx_container_of(at, struct nx_msg, link)->order;
-
-        if (order == msg->order)
-            return false;
-        if (order - *t.next < msg->order - *t.next)
-            break;
-    }
-    msg->early = true;
-    nx_list_insert_before(at->next, &msg->link);
-    return true;
+    if (nx_lanes_full(lanes, msg->key.peer))
+        return true;
+    flow = source->whole ? nx_flow_find(lanes, &msg->key) : NULL;
+    return flow != NULL && (flow->count >= l->lane_messages || flow->bytes + msg->len > l->lane_bytes);
 }
 
-static void admit_early(struct nx_lanes *lanes, struct turns t, struct nx_scope *scope, struct nx_todo *todo)
+/* An empty message has nothing that could wait in its stream; only its sender could have known better. */
+static bool too_many(struct nx_lanes *lanes, const struct nx_msg *msg)
 {
-    while (!nx_list_empty(t.early)) {
-        struct nx_msg *msg = nx_container_of(t.early->next, struct nx_msg, link);
+    struct nx_flow *flow = msg->len == 0 ? nx_flow_find(lanes, &msg->key) : NULL;
+    const struct nx_lane_peer *peer = &lanes->peer[msg->key.peer];
 
-        if (msg->order != *t.next)
-            return;
-        ++*t.next;
-        nx_list_remove(&msg->link);
-        nx_msg_admit(lanes, msg, scope, todo);
+    return (flow != NULL && flow->count >= 2 * lanes->limits.lane_messages) ||
+           peer->unread_bytes >= (peer->draining ? 4 : 2) * lanes->limits.unread_bytes;
+}
+
+/* With the lock.  NEXAR_ECLOSED: it is for nobody. */
+static nexar_status admit(struct nx_lanes *lanes, struct nx_msg *msg, bool ordered, struct nx_source *source,
+                          struct nx_todo *todo)
+{
+    struct nx_scope *scope = NULL;
+    nexar_status st = NEXAR_OK;
+
+    if (msg->key.lane == NX_LANE_P2P || msg->key.lane == NX_LANE_COLL)
+        scope = nx_scope_for_arrival(lanes, msg->key.peer, msg->key.scope, &st);
+    if (st != NEXAR_OK)
+        return st;
+    if (must_wait(lanes, msg, source) && !wanted(lanes, msg, ordered, scope)) {
+        stall(lanes, msg->key.peer, source);
+        return NEXAR_EAGAIN;
     }
+    if (too_many(lanes, msg) && !wanted(lanes, msg, ordered, scope))
+        return nx_fail(NEXAR_EPROTO, "it sent more messages than may be unread");
+    if (!nx_msg_enter(lanes, msg))
+        return nx_fail(NEXAR_ENOMEM, "no memory for a message");
+    if (!ordered)
+        nx_msg_admit(lanes, msg, scope, todo);
+    else if (!nx_order_take(lanes, msg, scope, todo))
+        st = nx_fail(NEXAR_EPROTO, "it sent message %u of a lane out of turn", msg->order);
+    if (st != NEXAR_OK)
+        nx_msg_leave(lanes, msg);
+    return st;
 }
 
 struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, bool ordered,
                                struct nx_source *source, nexar_status *st)
 {
-    struct nx_msg *msg = new_msg(peer, head, source);
-    struct nx_scope *scope = NULL;
+    struct nx_msg *msg = nx_msg_new(peer, head, source);
     struct nx_todo todo;
-    bool fine = true;
 
-    *st = NEXAR_OK;
     if (msg == NULL) {
         *st = nx_fail(NEXAR_ENOMEM, "no memory for a message");
         return NULL;
     }
     nx_todo_init(&todo);
     nx_lock(&lanes->lock);
-    if (head->lane == NX_LANE_P2P || head->lane == NX_LANE_COLL) {
-        scope = nx_scope_for_arrival(lanes, head->scope);
-        fine = scope != NULL;
+    nx_list_remove(&source->link);
+    *st = admit(lanes, msg, ordered, source, &todo);
+    if (*st == NEXAR_ECLOSED) {
+        atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+        msg->discard = true;
+        *st = NEXAR_OK;
     }
-    fine = fine && nx_msg_enter(lanes, msg);
-    if (fine && ordered) {
-        struct turns t = turns_of(lanes, msg, scope);
-
-        msg->ordered = true;
-        if (msg->order == *t.next) {
-            ++*t.next;
-            nx_msg_admit(lanes, msg, scope, &todo);
-            admit_early(lanes, t, scope, &todo);
-        } else {
-            fine = keep_early(msg, t);
-        }
-    } else if (fine) {
-        nx_msg_admit(lanes, msg, scope, &todo);
-    }
-    if (!fine)
-        nx_msg_leave(lanes, msg);
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
-    if (fine)
+    if (*st == NEXAR_OK)
         return msg;
     nx_msg_free(msg);
-    *st = nx_fail(NEXAR_EPROTO, "a message out of turn, or for too many communicators that are not known here");
     return NULL;
 }
 
@@ -210,54 +122,95 @@ struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const stru
 /* With a receive: straight into its memory. */
 static void write_through(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n)
 {
-    struct nx_recv *recv = msg->recv, *ended = NULL;
+    struct nx_recv *recv = msg->recv;
+    struct nx_todo todo;
 
+    nx_todo_init(&todo);
     nx_msg_flush(lanes, msg);
     nx_msg_put(msg, bytes, n);
-    msg->got += n;
     nx_lock(&lanes->lock);
+    msg->got += n;
     recv->state = NX_RECV_MATCHED;
-    if (recv->status != NEXAR_OK) {
-        /* Cancelled meanwhile: the rest of the message goes nowhere. */
-        recv->state = NX_RECV_IDLE;
-        recv->msg = NULL;
-        msg->recv = NULL;
-        msg->discard = true;
-        ended = recv;
-    }
+    if (recv->status != NEXAR_OK)
+        nx_msg_withdraw(lanes, msg, &todo); /* cancelled meanwhile */
     nx_unlock(&lanes->lock);
-    if (ended != NULL)
-        ended->done(ended, ended->status);
+    nx_todo_run(lanes, &todo);
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Bytes of an unread message that may be kept now. */
 static size_t room_for(struct nx_lanes *lanes, struct nx_msg *msg, size_t n)
 {
-    uint64_t peer = lanes->peer[msg->key.peer].unread_bytes, flow = msg->flow->bytes;
-    uint64_t room;
+    const struct nx_lane_limits *l = &lanes->limits;
+    uint64_t peer = lanes->peer[msg->key.peer].unread_bytes, room = n;
 
+    /* Whoever leaves has windows full of data under way, and no more than that. */
     if (lanes->peer[msg->key.peer].draining)
-        return n;
-    if (msg->source->shared) {
-        /* It cannot pause, and a sender that obeys is stopped by then: twice the limit is a breach. */
-        return peer + n <= 2 * lanes->limits.unread_bytes ? n : 0;
-    }
-    if (peer >= lanes->limits.unread_bytes || flow >= lanes->limits.lane_bytes)
+        return peer + n <= 4 * l->unread_bytes ? n : 0;
+    if (msg->source->whole)
+        return n; /* it was looked at when it began */
+    room = less(room, peer < l->unread_bytes ? l->unread_bytes - peer : 0);
+    if (msg->source->shared)
+        return (size_t)room;
+    if (msg->flow->count > l->lane_messages)
         return 0;
-    room = lanes->limits.lane_bytes - flow;
-    if (room > lanes->limits.unread_bytes - peer)
-        room = lanes->limits.unread_bytes - peer;
-    return room < n ? (size_t)room : n;
+    return (size_t)less(room, msg->flow->bytes < l->lane_bytes ? l->lane_bytes - msg->flow->bytes : 0);
 }
 
-size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n)
+/* With the lock: the stream waits until there is a receive, or room. */
+static nexar_status pause(struct nx_lanes *lanes, struct nx_msg *msg)
+{
+    if (lanes->peer[msg->key.peer].draining)
+        return nx_fail(NEXAR_EPROTO, "it sent more after its farewell than can have been under way");
+    msg->parked = true;
+    if (msg->source->shared)
+        stall(lanes, msg->key.peer, msg->source);
+    else
+        atomic_fetch_add_explicit(&lanes->stats.parked, 1, memory_order_relaxed);
+    return NEXAR_EAGAIN;
+}
+
+/* Keeps what there is room for. */
+static size_t keep(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t take, nexar_status *st)
+{
+    struct nx_todo todo;
+    nexar_status kept = nx_msg_append(msg, bytes, take);
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    msg->keeping = false;
+    msg->got += take;
+    if (kept == NEXAR_OK && msg->recv != NULL && msg->recv->status != NEXAR_OK)
+        nx_msg_withdraw(lanes, msg, &todo); /* posted and cancelled meanwhile */
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+    if (kept == NEXAR_OK)
+        return take;
+    *st = kept;
+    return 0;
+}
+
+size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n, nexar_status *st)
 {
     size_t take;
 
+    *st = NEXAR_OK;
     nx_lock(&lanes->lock);
+    msg->parked = false;
+    nx_list_remove(&msg->source->link);
     if (msg->discard) {
         nx_unlock(&lanes->lock);
         return n;
+    }
+    if (msg->returning) {
+        msg->parked = true; /* not for long */
+        nx_unlock(&lanes->lock);
+        *st = NEXAR_EAGAIN;
+        return 0;
     }
     if (msg->recv != NULL) {
         msg->recv->state = NX_RECV_BUSY;
@@ -266,17 +219,13 @@ size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t
         return n;
     }
     take = room_for(lanes, msg, n);
-    if (take < n && !msg->source->shared) {
-        msg->parked = take == 0;
-        atomic_fetch_add_explicit(&lanes->stats.parked, take == 0, memory_order_relaxed);
-    }
     if (take > 0)
-        nx_msg_account(lanes, msg, take);
+        nx_msg_account(lanes, msg, (int64_t)take);
+    if (take < n)
+        *st = pause(lanes, msg);
+    msg->keeping = take > 0;
     nx_unlock(&lanes->lock);
-    if (take > 0 && append(msg, bytes, take) != NEXAR_OK)
-        take = 0;
-    msg->got += take;
-    return take;
+    return take > 0 ? keep(lanes, msg, bytes, take, st) : 0;
 }
 
 /* ---- end ---- */
@@ -287,14 +236,21 @@ void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status stat
     bool mine;
 
     nx_lock(&lanes->lock);
+    msg->complete = true;
+    if (msg->source != NULL)
+        nx_list_remove(&msg->source->link);
+    msg->source = NULL;
+    if (msg->returning) {
+        msg->cut = true; /* not all of it has come, so this is no good end; whoever takes it back frees it */
+        nx_unlock(&lanes->lock);
+        return;
+    }
     recv = msg->recv;
     mine = recv != NULL || msg->discard || status != NEXAR_OK;
     if (recv != NULL)
         recv->state = NX_RECV_BUSY;
     else if (mine)
         nx_msg_leave(lanes, msg);
-    msg->complete = true;
-    msg->source = NULL;
     nx_unlock(&lanes->lock);
     if (recv != NULL) {
         if (status == NEXAR_OK)
@@ -314,28 +270,31 @@ void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status stat
 
 nexar_status nx_arrive_local(struct nx_lanes *lanes, uint32_t self, const struct nx_head *head, const void *payload)
 {
-    struct nx_msg *msg = new_msg(self, head, NULL);
+    struct nx_msg *msg = nx_msg_new(self, head, NULL);
+    nexar_status st = NEXAR_ENOMEM;
     struct nx_scope *scope;
     struct nx_todo todo;
 
-    if (msg == NULL || append(msg, payload, head->len) != NEXAR_OK)
-        goto fail;
-    msg->got = head->len;
-    msg->complete = true;
+    if (msg == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for a message");
     nx_todo_init(&todo);
-    nx_lock(&lanes->lock);
-    scope = nx_scope_for_arrival(lanes, head->scope);
-    if (scope == NULL || !nx_msg_enter(lanes, msg)) {
+    if (nx_msg_append(msg, payload, head->len) == NEXAR_OK) {
+        msg->got = head->len;
+        msg->complete = true;
+        nx_lock(&lanes->lock);
+        scope = nx_scope_for_arrival(lanes, self, head->scope, &st);
+        if (scope != NULL && nx_msg_enter(lanes, msg)) {
+            nx_msg_account(lanes, msg, (int64_t)head->len);
+            nx_msg_admit(lanes, msg, scope, &todo);
+            msg = NULL;
+        }
         nx_unlock(&lanes->lock);
-        goto fail;
     }
-    nx_msg_account(lanes, msg, head->len);
-    nx_msg_admit(lanes, msg, scope, &todo);
-    nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
-    return NEXAR_OK;
-fail:
-    if (msg != NULL)
-        nx_msg_free(msg);
+    if (msg == NULL)
+        return NEXAR_OK;
+    nx_msg_free(msg);
+    if (st == NEXAR_ECLOSED)
+        return nx_fail(st, "the communicator is closed");
     return nx_fail(NEXAR_ENOMEM, "no memory to keep a message of %llu bytes to oneself", (unsigned long long)head->len);
 }

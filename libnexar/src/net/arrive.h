@@ -13,15 +13,25 @@
  * post. */
 struct nx_source {
     void (*resume)(struct nx_source *source);
-    bool shared; /* other messages follow on the same stream: it may not pause */
+    /* Other messages follow on the same stream: it pauses only when there is no room for any of this peer's. */
+    bool shared;
+    /* Its message is here in one piece: it is taken at once, or announced again. */
+    bool whole;
+    struct nx_list link; /* the table's */
 };
 
-/* Announces a message.  `source` must stay until end.  NULL with NEXAR_ENOMEM or NEXAR_EPROTO in *st. */
+void nx_source_init(struct nx_source *source, void (*resume)(struct nx_source *));
+/* The stream is gone: it will not be resumed any more. */
+void nx_source_forget(struct nx_lanes *lanes, struct nx_source *source);
+
+/* Announces a message.  `source` must stay until end.  NULL with the reason in *st: NEXAR_EAGAIN (announce it again when
+ * the source is resumed), NEXAR_ENOMEM, NEXAR_EPROTO. */
 struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, bool ordered,
                                struct nx_source *source, nexar_status *st);
 
-/* Returns how many bytes were taken; less than n: pause.  More than announced is a programming error. */
-size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n);
+/* Returns how many bytes were taken.  If that is less than n: *st is NEXAR_EAGAIN (give the rest when the source is
+ * resumed), NEXAR_ENOMEM or NEXAR_EPROTO (end it).  More than announced is a programming error. */
+size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n, nexar_status *st);
 
 /* The message is complete (NEXAR_OK) or will never be.  The message may not be used after this. */
 void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status status);

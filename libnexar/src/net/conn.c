@@ -70,6 +70,7 @@ static nexar_status new_conn(struct nx_net *net, const struct nx_conn_owner *own
     nx_mutex_init(&conn->lock, NX_LOCK_CONN);
     nx_list_init(&conn->slots);
     nx_list_init(&conn->paused);
+    nx_list_init(&conn->frames);
     nx_task_init(&conn->flush, run_flush);
     return NEXAR_OK;
 }

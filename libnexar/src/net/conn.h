@@ -56,6 +56,8 @@ struct nexar_conn {
     /* engine */
     bool connected;
     struct nx_list paused; /* streams that came before it was known who that is */
+    struct nx_list frames; /* struct nx_frame: framed messages that are being put together */
+    uint64_t frame_bytes;  /* of these */
     uint8_t node[16];      /* id from the certificate */
     uint32_t dialled_rank;
     uint64_t received; /* messages that have come to their end */

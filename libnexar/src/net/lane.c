@@ -1,4 +1,4 @@
-/* net/lane.c - posting and cancelling receives, probing, and the end of a peer.
+/* net/lane.c - posting receives, probing, and the end of a peer.
  *
  * Owner: the table's lock.  It moves no bytes itself: arrive.c brings them, match.c says where they go. */
 #include "net/lane.h"
@@ -12,13 +12,12 @@ nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct n
     nx_mutex_init(&lanes->lock, NX_LOCK_LANES);
     nx_hash_init(&lanes->flows);
     nx_hash_init(&lanes->scopes);
+    nx_hash_init(&lanes->early);
     lanes->peer = nx_calloc(size, sizeof(*lanes->peer));
     if (lanes->peer == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for the lanes of %u peers", size);
-    for (uint32_t i = 0; i < size; i++) {
-        for (int lane = 0; lane <= NX_LANE_RELAY; lane++)
-            nx_list_init(&lanes->peer[i].early[lane]);
-    }
+    for (uint32_t i = 0; i < size; i++)
+        nx_list_init(&lanes->peer[i].stalled);
     return NEXAR_OK;
 }
 
@@ -33,12 +32,7 @@ void nx_lanes_fini(struct nx_lanes *lanes)
         nx_scope_close(lanes, nx_container_of(node, struct nx_scope, node));
     nx_todo_init(&todo);
     nx_lock(&lanes->lock);
-    for (uint32_t i = 0; i < lanes->size; i++) {
-        for (int lane = 0; lane <= NX_LANE_RELAY; lane++) {
-            nx_list_for_each_safe(pos, tmp, &lanes->peer[i].early[lane])
-                nx_msg_discard(lanes, nx_container_of(pos, struct nx_msg, link), &todo);
-        }
-    }
+    nx_order_drop(lanes, NULL, &todo);
     while ((node = nx_hash_walk(&lanes->flows, NULL)) != NULL) {
         struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
 
@@ -54,19 +48,24 @@ void nx_lanes_fini(struct nx_lanes *lanes)
     nx_todo_run(lanes, &todo);
     nx_hash_fini(&lanes->flows);
     nx_hash_fini(&lanes->scopes);
+    nx_hash_fini(&lanes->early);
     nx_free(lanes->peer);
     lanes->peer = NULL;
     nx_mutex_fini(&lanes->lock);
 }
 
-static bool is_wildcard(const struct nx_key *key)
-{
-    return key->lane == NX_LANE_P2P && (key->peer == NX_ANY_PEER || key->id == NX_ANY_ID);
-}
-
 static nexar_status gone(struct nx_lanes *lanes, uint32_t peer)
 {
     return peer == NX_ANY_PEER ? NEXAR_OK : lanes->peer[peer].gone;
+}
+
+/* What this receive waits for may be on a stream that waits for room. */
+static void unstall(struct nx_lanes *lanes, uint32_t peer)
+{
+    for (uint32_t i = 0; i < lanes->size; i++) {
+        if (peer == i || peer == NX_ANY_PEER)
+            nx_lanes_unstall(lanes, i, UINT32_MAX);
+    }
 }
 
 void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
@@ -80,6 +79,7 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
     nx_list_init(&recv->link);
     recv->msg = NULL;
     recv->status = NEXAR_OK;
+    recv->spoilt = false;
     nx_lock(&lanes->lock);
     recv->number = lanes->number++;
     msg = nx_msg_unread(lanes, &recv->key);
@@ -95,13 +95,14 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
         }
     } else if (gone(lanes, recv->key.peer) != NEXAR_OK) {
         nx_recv_end(recv, gone(lanes, recv->key.peer), &todo);
-    } else if (is_wildcard(&recv->key)) {
+    } else if (nx_key_any(&recv->key)) {
         scope = nx_scope_find(lanes, recv->key.scope);
         recv->state = NX_RECV_POSTED;
         if (scope != NULL)
             nx_list_push_back(&scope->wildcards, &recv->link);
         else
             nx_recv_end(recv, NEXAR_ECLOSED, &todo);
+        unstall(lanes, recv->key.peer);
     } else {
         flow = nx_flow_get(lanes, &recv->key);
         recv->state = NX_RECV_POSTED;
@@ -109,39 +110,7 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
             nx_list_push_back(&flow->posted, &recv->link);
         else
             nx_recv_end(recv, NEXAR_ENOMEM, &todo);
-    }
-    nx_unlock(&lanes->lock);
-    nx_todo_run(lanes, &todo);
-}
-
-void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status why)
-{
-    struct nx_todo todo;
-    struct nx_flow *flow;
-
-    nx_todo_init(&todo);
-    nx_lock(&lanes->lock);
-    switch (recv->state) {
-    case NX_RECV_POSTED:
-        nx_list_remove(&recv->link);
-        flow = is_wildcard(&recv->key) ? NULL : nx_flow_find(lanes, &recv->key);
-        if (flow != NULL)
-            nx_flow_tidy(lanes, flow);
-        nx_recv_end(recv, why, &todo);
-        break;
-    case NX_RECV_MATCHED:
-        /* Between two pieces: the rest of the message goes nowhere. */
-        recv->msg->recv = NULL;
-        recv->msg->discard = true;
-        nx_recv_end(recv, why, &todo);
-        break;
-    case NX_RECV_BUSY:
-        /* Whoever writes sees it when the piece is written. */
-        if (recv->status == NEXAR_OK)
-            recv->status = why;
-        break;
-    case NX_RECV_IDLE:
-        break;
+        unstall(lanes, recv->key.peer);
     }
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
@@ -204,19 +173,6 @@ nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer)
     return st;
 }
 
-static void resume_parked(struct nx_list *head)
-{
-    nx_list_for_each_safe(pos, tmp, head)
-    {
-        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, link);
-
-        if (msg->parked) {
-            msg->parked = false;
-            msg->source->resume(msg->source);
-        }
-    }
-}
-
 void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer)
 {
     struct nx_hash_node *node;
@@ -226,13 +182,17 @@ void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer)
     for (node = nx_hash_walk(&lanes->flows, NULL); node != NULL; node = nx_hash_walk(&lanes->flows, node)) {
         struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
 
-        if (flow->key.peer == peer)
-            resume_parked(&flow->unread);
+        if (flow->key.peer != peer)
+            continue;
+        nx_list_for_each_safe(pos, tmp, &flow->unread) nx_msg_unpark(nx_container_of(pos, struct nx_msg, link));
     }
-    for (int lane = 0; lane <= NX_LANE_RELAY; lane++)
-        resume_parked(&lanes->peer[peer].early[lane]);
-    for (node = nx_hash_walk(&lanes->scopes, NULL); node != NULL; node = nx_hash_walk(&lanes->scopes, node))
-        resume_parked(&nx_container_of(node, struct nx_scope, node)->peer[peer].early);
+    for (node = nx_hash_walk(&lanes->early, NULL); node != NULL; node = nx_hash_walk(&lanes->early, node)) {
+        struct nx_msg *msg = nx_container_of(node, struct nx_msg, early_node);
+
+        if (msg->key.peer == peer)
+            nx_msg_unpark(msg);
+    }
+    nx_lanes_unstall(lanes, peer, UINT32_MAX);
     nx_unlock(&lanes->lock);
 }
 

@@ -27,6 +27,12 @@ struct nx_key {
     uint64_t id;    /* tag; for collectives see wire/tag.h */
 };
 
+/* A receive's key that more than one sender, or more than one tag, fits. */
+static inline bool nx_key_any(const struct nx_key *key)
+{
+    return key->lane == NX_LANE_P2P && (key->peer == NX_ANY_PEER || key->id == NX_ANY_ID);
+}
+
 struct nx_lanes;
 struct nx_msg;
 
@@ -34,7 +40,7 @@ enum nx_recv_state {
     NX_RECV_IDLE,
     NX_RECV_POSTED,
     NX_RECV_MATCHED, /* its message is on the way */
-    NX_RECV_BUSY,    /* its memory is being written */
+    NX_RECV_BUSY,    /* its memory is being written, or read */
 };
 
 /* A receive.  Embedded in an op or in a step; owned by the table from nx_lane_post until `done`. */
@@ -54,6 +60,7 @@ struct nx_recv {
     uint64_t id, len; /* of the message, prefix not counted */
     uint8_t prefix[8];
     uint64_t their_call, their_count; /* NEXAR_EMISMATCH: what the sender called */
+    bool spoilt;                      /* ended early with a message that is lost by that */
     /* lock */
     struct nx_list link;
     uint64_t number;
@@ -77,15 +84,14 @@ struct nx_probe {
 /* What a communicator has in the table. */
 struct nx_scope_peer {
     _Atomic uint32_t send_order; /* of the next message to it */
-    uint32_t recv_order;
-    struct nx_list early; /* messages that came before their turn, by order */
-    uint64_t coll_bytes;  /* unread, of collectives */
+    uint32_t recv_order;         /* of the next message from it */
 };
 
 struct nx_scope {
     struct nx_hash_node node;
     uint64_t id;
     bool claimed;               /* a communicator has it; else only arrivals know it */
+    uint32_t maker;             /* while it is not claimed: the peer whose message made it */
     struct nx_list wildcards;   /* posted receives with ANY */
     struct nx_list unread;      /* P2P, in the order of arrival */
     struct nx_list coll_unread; /* COLL */
@@ -98,10 +104,15 @@ struct nx_scope {
     struct nx_scope_peer peer[];
 };
 
+/* What is kept of messages that nobody waits for.  The sender of a key is told to stop at half of the first two.  Beyond
+ * lane_bytes or lane_messages the streams of that key wait, beyond unread_bytes all streams of that peer do. */
 struct nx_lane_limits {
-    uint64_t lane_bytes, lane_messages; /* unread, per key */
-    uint64_t unread_bytes;              /* unread, per peer */
+    uint64_t lane_bytes, lane_messages; /* per key */
+    uint64_t unread_bytes;              /* per peer; each message costs NX_MSG_COST more than its payload */
 };
+
+/* Records and slack of one unread message, about. */
+#define NX_MSG_COST ((uint64_t)768)
 
 struct nx_lane_stats {
     _Atomic uint64_t copies;     /* payload bytes copied once more than needed: they arrived before their receive */
@@ -121,12 +132,16 @@ struct nx_lane_events {
 
 /* Per peer. */
 struct nx_lane_peer {
-    uint32_t recv_order[NX_LANE_RELAY + 1];
-    struct nx_list early[NX_LANE_RELAY + 1];
-    uint64_t unread_bytes;
-    bool draining;     /* it wants to leave: everything is taken in, whatever the limits say */
+    uint32_t recv_order[NX_LANE_RELAY + 1]; /* of the next message, by lane */
+    uint64_t unread_bytes;                  /* as limited */
+    struct nx_list stalled;                 /* struct nx_source: streams that wait for room */
+    uint32_t orphans;                       /* communicators that only its messages know */
+    bool draining;     /* it wants to leave: what is on its way is taken in, whatever the limits say */
     nexar_status gone; /* not NEXAR_OK: nothing more will come from it */
 };
+
+/* Communicators that were closed lately: what still comes for them is dropped. */
+enum { NX_CLOSED_SCOPES = 256 };
 
 struct nx_lanes {
     struct nx_mutex lock;
@@ -138,8 +153,10 @@ struct nx_lanes {
     struct nx_lane_stats stats;
     /* lock */
     struct nx_hash flows, scopes;
-    uint64_t number; /* of the next receive */
-    uint32_t orphans;
+    struct nx_hash early; /* struct nx_msg: those that came before their turn */
+    uint64_t number;      /* of the next receive, or message */
+    uint64_t closed[NX_CLOSED_SCOPES];
+    uint32_t closed_count; /* ever; a ring */
     struct nx_lane_peer *peer;
 };
 
@@ -152,7 +169,8 @@ void nx_lanes_fini(struct nx_lanes *lanes);
 void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
 
 /* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run.
- * */
+ * A message that was being written into it goes back among the unread, unless it is one of a collective or so much of it
+ * has come that it does not fit there: then recv->spoilt says that it is lost. */
 void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status why);
 
 /* Waits until there is an unread message of a P2P key (ANY allowed), without taking it.  NEXAR_OK, NEXAR_EAGAIN at the

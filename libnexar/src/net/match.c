@@ -7,6 +7,8 @@
 #include "base/slab.h"
 #include "wire/tag.h"
 
+enum { SOME = 16 };
+
 static struct nx_slab flow_slab = NX_SLAB_INIT(struct nx_flow, 1024);
 
 /* ---- flows ---- */
@@ -114,10 +116,12 @@ bool nx_msg_enter(struct nx_lanes *lanes, struct nx_msg *msg)
     if (msg->flow == NULL)
         return false;
     msg->flow->count++;
+    lanes->peer[msg->key.peer].unread_bytes += NX_MSG_COST;
     return true;
 }
 
-void nx_flow_check(struct nx_lanes *lanes, struct nx_flow *flow)
+/* Tells the sender to stop when a flow has reached its limits, and to go on when it is nearly empty. */
+static void check(struct nx_lanes *lanes, struct nx_flow *flow)
 {
     const struct nx_lane_limits *l = &lanes->limits;
 
@@ -132,43 +136,73 @@ void nx_flow_check(struct nx_lanes *lanes, struct nx_flow *flow)
     }
 }
 
-void nx_msg_account(struct nx_lanes *lanes, struct nx_msg *msg, uint64_t bytes)
+static void account(struct nx_lanes *lanes, struct nx_msg *msg, int64_t bytes)
 {
-    msg->buffered += bytes;
-    msg->flow->bytes += bytes;
-    lanes->peer[msg->key.peer].unread_bytes += bytes;
-    atomic_fetch_add_explicit(&lanes->stats.unread_bytes, bytes, memory_order_relaxed);
+    msg->flow->bytes += (uint64_t)bytes;
+    lanes->peer[msg->key.peer].unread_bytes += (uint64_t)bytes;
+    atomic_fetch_add_explicit(&lanes->stats.unread_bytes, (uint64_t)bytes, memory_order_relaxed);
+}
+
+void nx_msg_account(struct nx_lanes *lanes, struct nx_msg *msg, int64_t bytes)
+{
+    msg->buffered += (uint64_t)bytes;
+    account(lanes, msg, bytes);
     /* A collective is never held back by key: what it waits for might be behind what is held. */
     if (msg->ordered)
-        nx_flow_check(lanes, msg->flow);
+        check(lanes, msg->flow);
+}
+
+void nx_msg_unpark(struct nx_msg *msg)
+{
+    if (!msg->parked)
+        return;
+    msg->parked = false;
+    nx_list_remove(&msg->source->link);
+    msg->source->resume(msg->source);
+}
+
+void nx_lanes_unstall(struct nx_lanes *lanes, uint32_t peer, uint32_t most)
+{
+    struct nx_list *pos;
+
+    while (most-- > 0 && (pos = nx_list_pop(&lanes->peer[peer].stalled)) != NULL) {
+        struct nx_source *source = nx_container_of(pos, struct nx_source, link);
+
+        source->resume(source);
+    }
 }
 
 void nx_msg_leave(struct nx_lanes *lanes, struct nx_msg *msg)
 {
     struct nx_flow *flow = msg->flow;
+    uint32_t peer = msg->key.peer;
 
     nx_list_remove(&msg->link);
     nx_list_remove(&msg->scope_link);
+    if (msg->early) {
+        msg->early = false;
+        nx_hash_remove(&lanes->early, &msg->early_node);
+    }
     if (flow == NULL)
         return;
+    account(lanes, msg, -(int64_t)msg->buffered);
     msg->flow = NULL;
     flow->count--;
-    flow->bytes -= msg->buffered;
-    lanes->peer[msg->key.peer].unread_bytes -= msg->buffered;
-    atomic_fetch_sub_explicit(&lanes->stats.unread_bytes, msg->buffered, memory_order_relaxed);
+    lanes->peer[peer].unread_bytes -= NX_MSG_COST;
     if (flow->held)
-        nx_flow_check(lanes, flow);
+        check(lanes, flow);
     nx_flow_tidy(lanes, flow);
+    /* Not for every message, and not all: those that wait would take turns at finding no room again.  Whoever posts a
+     * receive lets all of them try. */
+    if (lanes->peer[peer].unread_bytes <= lanes->limits.unread_bytes / 4 * 3)
+        nx_lanes_unstall(lanes, peer, SOME);
 }
 
 void nx_msg_discard(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_todo *todo)
 {
     nx_msg_leave(lanes, msg);
     msg->discard = true;
-    if (msg->parked) {
-        msg->parked = false;
-        msg->source->resume(msg->source);
-    }
+    nx_msg_unpark(msg);
     if (msg->complete)
         nx_list_push_back(&todo->drop, &msg->link);
 }
@@ -205,10 +239,7 @@ bool nx_msg_match(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_recv *re
         nx_list_push_back(&todo->deliver, &msg->link);
     } else {
         recv->state = NX_RECV_MATCHED;
-        if (msg->parked) {
-            msg->parked = false;
-            msg->source->resume(msg->source);
-        }
+        nx_msg_unpark(msg);
     }
     return true;
 }
@@ -219,8 +250,7 @@ static bool wildcard_matches(const struct nx_key *pattern, const struct nx_key *
            (pattern->id == NX_ANY_ID || pattern->id == key->id);
 }
 
-/* The receive that was posted first among those that the message fits. */
-static struct nx_recv *posted_for(struct nx_lanes *lanes, const struct nx_key *key, struct nx_scope *scope)
+struct nx_recv *nx_recv_for(struct nx_lanes *lanes, const struct nx_key *key, struct nx_scope *scope)
 {
     struct nx_flow *flow = nx_flow_find(lanes, key);
     struct nx_recv *first = NULL;
@@ -283,8 +313,8 @@ void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *s
 {
     struct nx_recv *recv;
 
-    msg->early = false;
-    while ((recv = posted_for(lanes, &msg->key, scope)) != NULL) {
+    msg->number = lanes->number++;
+    while ((recv = nx_recv_for(lanes, &msg->key, scope)) != NULL) {
         nx_list_remove(&recv->link);
         if (nx_msg_match(lanes, msg, recv, todo))
             return;
@@ -306,7 +336,7 @@ void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *s
         nx_list_push_back(&scope->coll_unread, &msg->scope_link);
     }
     if (msg->ordered)
-        nx_flow_check(lanes, msg->flow);
+        check(lanes, msg->flow);
 }
 
 struct nx_msg *nx_msg_unread(struct nx_lanes *lanes, const struct nx_key *key)

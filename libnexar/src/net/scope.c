@@ -6,7 +6,7 @@
 
 #include "wire/tag.h"
 
-enum { ORPHANS_MAX = 1024 };
+enum { ORPHANS_MAX = 256 }; /* of one peer */
 
 struct nx_scope *nx_scope_find(struct nx_lanes *lanes, uint64_t id)
 {
@@ -31,21 +31,42 @@ static struct nx_scope *make(struct nx_lanes *lanes, uint64_t id)
     nx_list_init(&scope->coll_unread);
     nx_list_init(&scope->running);
     nx_list_init(&scope->probes);
-    for (uint32_t i = 0; i < lanes->size; i++)
-        nx_list_init(&scope->peer[i].early);
     nx_hash_insert(&lanes->scopes, &scope->node, nx_hash_mix(0, id));
     return scope;
 }
 
-struct nx_scope *nx_scope_for_arrival(struct nx_lanes *lanes, uint64_t id)
+static bool was_closed(const struct nx_lanes *lanes, uint64_t id)
+{
+    uint32_t n = lanes->closed_count < NX_CLOSED_SCOPES ? lanes->closed_count : NX_CLOSED_SCOPES;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (lanes->closed[i] == id)
+            return true;
+    }
+    return false;
+}
+
+struct nx_scope *nx_scope_for_arrival(struct nx_lanes *lanes, uint32_t peer, uint64_t id, nexar_status *st)
 {
     struct nx_scope *scope = nx_scope_find(lanes, id);
 
-    if (scope != NULL || lanes->orphans >= ORPHANS_MAX)
-        return scope;
-    scope = make(lanes, id);
+    *st = NEXAR_OK;
     if (scope != NULL)
-        lanes->orphans++;
+        return scope;
+    if (was_closed(lanes, id)) {
+        *st = NEXAR_ECLOSED;
+    } else if (lanes->peer[peer].orphans >= ORPHANS_MAX) {
+        *st = nx_fail(NEXAR_EPROTO, "it sent messages of more than %d communicators that are not known here",
+                      ORPHANS_MAX);
+    } else {
+        scope = make(lanes, id);
+        if (scope == NULL)
+            *st = nx_fail(NEXAR_ENOMEM, "no memory for a communicator");
+    }
+    if (scope != NULL) {
+        scope->maker = peer;
+        lanes->peer[peer].orphans++;
+    }
     return scope;
 }
 
@@ -61,13 +82,17 @@ nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner,
     if (scope != NULL && scope->claimed)
         st = nx_fail(NEXAR_EINVAL, "there is a communicator with the id %016llx already", (unsigned long long)id);
     else if (scope != NULL)
-        lanes->orphans--;
+        lanes->peer[scope->maker].orphans--;
     else
         scope = make(lanes, id);
     if (st == NEXAR_OK && scope == NULL)
         st = nx_fail(NEXAR_ENOMEM, "no memory for a communicator");
     if (st == NEXAR_OK) {
         scope->claimed = true;
+        for (uint32_t i = 0; i < NX_CLOSED_SCOPES; i++) {
+            if (lanes->closed[i] == id)
+                lanes->closed[i] = 0; /* open again; 0 is no communicator's */
+        }
         scope->owner = owner;
         scope->mismatch = mismatch;
         *out = scope;
@@ -83,6 +108,7 @@ static void drop_unread(struct nx_lanes *lanes, struct nx_list *head, struct nx_
 
 void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope)
 {
+    struct nx_list *pos;
     struct nx_todo todo;
 
     if (scope == NULL)
@@ -91,11 +117,14 @@ void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope)
     nx_lock(&lanes->lock);
     drop_unread(lanes, &scope->unread, &todo);
     drop_unread(lanes, &scope->coll_unread, &todo);
-    for (uint32_t i = 0; i < lanes->size; i++) {
-        nx_list_for_each_safe(pos, tmp, &scope->peer[i].early)
-            nx_msg_discard(lanes, nx_container_of(pos, struct nx_msg, link), &todo);
-    }
+    nx_order_drop(lanes, scope, &todo);
     nx_hash_remove(&lanes->scopes, &scope->node);
+    if (scope->claimed)
+        lanes->closed[lanes->closed_count++ % NX_CLOSED_SCOPES] = scope->id;
+    else
+        lanes->peer[scope->maker].orphans--;
+    while ((pos = nx_list_pop(&scope->probes)) != NULL)
+        nx_waiter_wake(&nx_container_of(pos, struct nx_probe, link)->waiter);
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
     nx_free(scope);

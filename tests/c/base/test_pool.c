@@ -25,7 +25,7 @@ static void test_sizes(void **state)
 
         assert_non_null(buf);
         assert_true(buf->room >= sizes[i]);
-        assert_true(buf->room <= 4 * sizes[i] || buf->room <= 1024);
+        assert_true(buf->room <= 4 * sizes[i] || buf->room <= 256);
         assert_int_equal(buf->used, 0);
         assert_null(buf->next);
         assert_int_equal((uintptr_t)buf->data % 16, 0);

@@ -1,0 +1,81 @@
+/* net/order.c - messages that carry a number, because streams may swap them: each has its turn.
+ *
+ * Owner: the table's lock.  Numbers count per peer and lane, and between two ranks of a communicator per communicator.
+ * A message is in turn as soon as its head is, wherever its payload may be. */
+#include "net/match.h"
+
+enum { WINDOW = 1 << 20 }; /* how far a message may be ahead of its turn */
+
+static uint32_t *next_of(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope)
+{
+    if (msg->key.lane == NX_LANE_P2P)
+        return &scope->peer[msg->key.peer].recv_order;
+    return &lanes->peer[msg->key.peer].recv_order[msg->key.lane];
+}
+
+/* What is counted together. */
+static uint64_t scope_of(const struct nx_key *key)
+{
+    return key->lane == NX_LANE_P2P ? key->scope : 0;
+}
+
+static uint64_t hash_of(const struct nx_key *key, uint32_t order)
+{
+    return nx_hash_mix(nx_hash_mix(nx_hash_mix(0, (uint64_t)key->peer << 8 | key->lane), scope_of(key)), order);
+}
+
+static struct nx_msg *find(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order)
+{
+    struct nx_hash_node *n = nx_hash_first(&lanes->early, hash_of(key, order));
+
+    for (; n != NULL; n = nx_hash_next(n)) {
+        struct nx_msg *msg = nx_container_of(n, struct nx_msg, early_node);
+
+        if (msg->order == order && msg->key.peer == key->peer && msg->key.lane == key->lane &&
+            scope_of(&msg->key) == scope_of(key))
+            return msg;
+    }
+    return NULL;
+}
+
+bool nx_order_next(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope)
+{
+    return msg->order == *next_of(lanes, msg, scope);
+}
+
+bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
+{
+    uint32_t *next = next_of(lanes, msg, scope);
+    struct nx_key key = msg->key;
+
+    msg->ordered = true;
+    if (msg->order != *next) {
+        if (msg->order - *next > WINDOW || find(lanes, &key, msg->order) != NULL)
+            return false;
+        msg->early = true;
+        nx_hash_insert(&lanes->early, &msg->early_node, hash_of(&key, msg->order));
+        return true;
+    }
+    while (msg != NULL) {
+        if (msg->early)
+            nx_hash_remove(&lanes->early, &msg->early_node);
+        msg->early = false;
+        ++*next;
+        nx_msg_admit(lanes, msg, scope, todo);
+        msg = find(lanes, &key, *next);
+    }
+    return true;
+}
+
+void nx_order_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_todo *todo)
+{
+    struct nx_hash_node *node = nx_hash_walk(&lanes->early, NULL);
+
+    while (node != NULL) {
+        struct nx_msg *msg = nx_container_of(node, struct nx_msg, early_node);
+
+        node = nx_hash_walk(&lanes->early, node);
+        if (scope == NULL || (msg->key.lane == NX_LANE_P2P && msg->key.scope == scope->id))
+            nx_msg_discard(lanes, msg, todo); /* which takes it out of the table */
+    }
+}
