@@ -51,7 +51,10 @@ class Comm(Collectives, P2p, Handle):
         self.id: int = lib.nexar_comm_id(pointer)
         self.nb = NonBlocking(self)
         self._timeout = timeout
-        self._parked: deque[tuple[_api.nexar_op, Any]] = deque()
+        # What C may still use, by the op that uses it.  Entered before the op starts, so that no exception, at whatever
+        # point it comes, frees memory under C's hands.
+        self._in_use: dict[int, tuple[_api.nexar_op, Any]] = {}
+        self._dropped: deque[_api.nexar_op] = deque()
         self._peers: dict[int, PeerConnection] = {}
         self._completions: Completions | None = None
 
@@ -111,39 +114,44 @@ class Comm(Collectives, P2p, Handle):
 
         `keep` lives until C is done; `value`, or what `finish` makes of the op, is the result.
         """
-        if self._parked:
+        if self._dropped:
             self._sweep()
         opts = options(timeout, call)
-        op = Op(self, keep, value, finish)
+        op = Op(self, value, finish)
+        self._in_use[id(op.pointer)] = (op.pointer, keep)
         with self.lock:
             pointer = self.pointer(call)
             if function(handle or pointer, *arguments, opts, op.pointer) != _api.NEXAR_OK:
                 raise last_error()
         return op
 
-    def park(self, pointer: _api.nexar_op, keep: Any) -> None:
-        """Takes an op that was dropped unfinished, and what C still uses.  Called by the garbage collector."""
-        self._parked.append((pointer, keep))
+    def release(self, pointer: _api.nexar_op) -> None:
+        """C is done with the memory of this op."""
+        self._in_use.pop(id(pointer), None)
+
+    def drop(self, pointer: _api.nexar_op) -> None:
+        """Nobody has this op any more; called by the garbage collector.  One that is not done is closed later."""
+        if pointer and lib.nexar_op_test(pointer) == _api.NEXAR_EAGAIN:
+            self._dropped.append(pointer)
+        else:
+            self.release(pointer)
+            lib.nexar_op_close(pointer)
 
     def _sweep(self) -> None:
-        for _ in range(len(self._parked)):
+        for _ in range(len(self._dropped)):
             try:
-                pointer, keep = self._parked.popleft()
+                self.drop(self._dropped.popleft())
             except IndexError:  # another thread sweeps, too
                 return
-            if lib.nexar_op_test(pointer) == _api.NEXAR_EAGAIN:
-                self._parked.append((pointer, keep))
-            else:
-                lib.nexar_op_close(pointer)
 
     def _release(self, pointer: _api.nexar_comm) -> None:
         lib.nexar_comm_close(pointer)
         if self._completions is not None:
             self._completions.close()
-        while self._parked:
-            parked, keep = self._parked.popleft()
-            lib.nexar_op_close(parked)  # waits until C has let go of `keep`
-            del keep
+        while self._dropped:
+            dropped = self._dropped.popleft()
+            lib.nexar_op_close(dropped)  # waits until C has let go of its memory
+            self.release(dropped)
 
     @property
     def completions(self) -> Completions:

@@ -20,13 +20,14 @@ __all__ = ["Op", "wait_all", "wait_any"]
 
 # A signal that comes between two instructions of Python, just before a thread sleeps in C, is seen this much later.
 _SLICE_NS = 200_000_000
+CANCEL_NS = 500_000_000
 _NOT_YET = (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR)
 
 
 class Op:
     """An operation in flight, made by the calls of `comm.nb`.
 
-    Holds its buffers until C is done with them; one that is dropped unfinished goes on, and its buffers stay as long.
+    Its buffers stay until C is done with them; one that is dropped unfinished goes on.
     It can be awaited: `y = await comm.nb.all_reduce(x)`.  Several threads may wait for one.
     """
 
@@ -35,7 +36,6 @@ class Op:
         "_comm",
         "_error",
         "_finish",
-        "_keep",
         "_over",
         "_pid",
         "_value",
@@ -44,10 +44,9 @@ class Op:
         "watchers",
     )
 
-    def __init__(self, comm: Comm, keep: Any, value: Any, finish: Callable[[Op], Any] | None = None) -> None:
-        self.pointer = _api.nexar_op()  # before anything starts, so that an exception at any point finds it
+    def __init__(self, comm: Comm, value: Any, finish: Callable[[Op], Any] | None = None) -> None:
+        self.pointer = _api.nexar_op()  # NULL until it is started
         self._comm = comm
-        self._keep = keep
         self._value = value
         self._finish = finish
         self._over = False
@@ -117,7 +116,7 @@ class Op:
             self.block(_api.NEXAR_FOREVER)
         except BaseException:
             self.cancel()
-            self.block(_api.NEXAR_FOREVER)  # until C has let go of the buffers
+            self.block(CANCEL_NS)  # until C has let go of the buffers; a large send may not be able to: they stay alive
             raise
         error, self._error = self._error, None
         if error is not None:
@@ -160,7 +159,7 @@ class Op:
         elif self._finish is not None:
             self._value = self._finish(self)
         self._over = True
-        self._keep = None
+        self._comm.release(self.pointer)
 
     def _check_fork(self, call: str) -> None:
         if self._pid != _handle._pid:
@@ -168,11 +167,8 @@ class Op:
 
     def __del__(self) -> None:
         try:
-            if self.pointer and self._pid == _handle._pid:
-                if self._over or lib.nexar_op_test(self.pointer) != _api.NEXAR_EAGAIN:
-                    lib.nexar_op_close(self.pointer)
-                else:
-                    self._comm.park(self.pointer, self._keep)
+            if self._pid == _handle._pid:
+                self._comm.drop(self.pointer)
         except (AttributeError, TypeError):  # the interpreter is ending, and modules are gone
             pass
 
@@ -183,7 +179,7 @@ class Pair(Op):
     __slots__ = ("_recv", "_send")
 
     def __init__(self, recv: Op, send: Op) -> None:
-        super().__init__(recv.comm, None, None)
+        super().__init__(recv.comm, None)
         self._recv = recv
         self._send = send
 

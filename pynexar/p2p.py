@@ -10,7 +10,7 @@ from . import errors
 from ._ffi import _api, lib
 from ._ffi.buffer import source, target
 from ._ffi.call import check, index, last_error, nanoseconds
-from .op import Op, Pair
+from .op import CANCEL_NS, Op, Pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class P2pNb:
             return Pair(recv, _send(self._comm, call, sending, timeout))
         except BaseException:
             recv.cancel()
-            recv.block(_api.NEXAR_FOREVER)
+            recv.block(CANCEL_NS)
             raise
 
 

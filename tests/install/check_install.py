@@ -3,6 +3,7 @@
 programs of libnexar/examples against it with pkg-config and with CMake's find_package.  Each program runs as a job of
 one rank and checks its own results.
 """
+
 import argparse
 import os
 import pathlib
@@ -56,11 +57,21 @@ def check_pkg_config(prefix: pathlib.Path, library_dir: pathlib.Path, compilers:
         check_program(program, library_dir)
 
 
-def check_find_package(cmake: str, prefix: pathlib.Path, library_dir: pathlib.Path, compilers: dict,
-                       out: pathlib.Path) -> None:
+def check_find_package(
+    cmake: str, prefix: pathlib.Path, library_dir: pathlib.Path, compilers: dict, out: pathlib.Path
+) -> None:
     project = pathlib.Path(__file__).parent / "find_package"
-    run(cmake, "-S", project, "-B", out / "find_package", f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEXAMPLES={EXAMPLES}",
-        f"-DCMAKE_C_COMPILER={compilers['c'][0]}", f"-DCMAKE_CXX_COMPILER={compilers['cxx'][0]}")
+    run(
+        cmake,
+        "-S",
+        project,
+        "-B",
+        out / "find_package",
+        f"-DCMAKE_PREFIX_PATH={prefix}",
+        f"-DEXAMPLES={EXAMPLES}",
+        f"-DCMAKE_C_COMPILER={compilers['c'][0]}",
+        f"-DCMAKE_CXX_COMPILER={compilers['cxx'][0]}",
+    )
     run(cmake, "--build", out / "find_package")
     for language in compilers:
         check_program(out / f"find_package/user_{language}", library_dir)

@@ -2,6 +2,7 @@
 """What a C project sees that builds nexar as a part of itself with add_subdirectory: no flags, no tests, no C++, and a
 library that works.
 """
+
 import argparse
 import os
 import pathlib
@@ -23,8 +24,18 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as scratch:
         project = pathlib.Path(__file__).parent / "subdirectory"
-        configure = [args.cmake, "-S", project, "-B", scratch, "-G", args.generator,
-                     f"-DNEXAR={ROOT}", f"-DCMAKE_C_COMPILER={args.cc}", f"-DNEXAR_MSQUIC={args.msquic}"]
+        configure = [
+            args.cmake,
+            "-S",
+            project,
+            "-B",
+            scratch,
+            "-G",
+            args.generator,
+            f"-DNEXAR={ROOT}",
+            f"-DCMAKE_C_COMPILER={args.cc}",
+            f"-DNEXAR_MSQUIC={args.msquic}",
+        ]
         if args.cache:
             configure.append(f"-DNEXAR_MSQUIC_CACHE={args.cache}")
         subprocess.run(configure, check=True)

@@ -6,6 +6,7 @@ usage: summary.py RESULTS SECONDS
 RESULTS/stages has a line "name passed|failed|skipped seconds" for each stage; RESULTS/<name>.xml is what ctest or
 pytest reported, RESULTS/<name>.skipped why a stage was skipped.  Exit status 1 if anything failed.
 """
+
 from __future__ import annotations
 
 import pathlib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,20 @@ def ranks(tmp_path: Path) -> Iterator[Ranks]:
 def form(driver: quicpeer.Driver, ranks: Ranks) -> Iterator[Form]:
     """Forms jobs with one foreign member each."""
     yield from jobs(driver, ranks)
+
+
+@pytest.fixture
+def join() -> Iterator[Callable[..., Future[nx.Comm]]]:
+    """join(join string, rank, size, timeout=...): a rank of this process begins to join."""
+    started: list[Future[nx.Comm]] = []
+
+    def begin(text: str, rank: int | None = None, size: int | None = None, timeout: float = 20.0) -> Future[nx.Comm]:
+        config = nx.Config(rank=rank, world_size=size)
+        started.append(pool.submit(nx.init, text, timeout, config))
+        return started[-1]
+
+    with ThreadPoolExecutor(16) as pool:
+        yield begin
+        joined = [future.result() for future in started if future.exception() is None]
+        for closed in [pool.submit(comm.close) for comm in joined]:
+            closed.result()

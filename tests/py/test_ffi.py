@@ -206,6 +206,8 @@ def test_package_without_a_library_says_how_to_get_one(tmp_path: Path, monkeypat
 
 def test_sources_find_the_installed_library(tmp_path: Path) -> None:
     """In the repository Python imports pynexar/ of the current folder, which has no library."""
+    if not any((Path(folder) / "pynexar/lib").is_dir() for folder in sys.path):
+        pytest.skip("pynexar is not installed")
     shutil.copytree(Path(__file__).parents[2] / "pynexar", tmp_path / "pynexar")
     program = "import pynexar, pynexar._ffi; print(pynexar.__file__); print(pynexar._ffi.find())"
     environment = {name: value for name, value in os.environ.items() if name != "NEXAR_LIBRARY"}
