@@ -1,5 +1,5 @@
-/* case_cross.c - a small message from rank 0 to rank 1 and back while 16 MiB messages flow from rank 1 to rank 0: what a
- * large transfer does to the latency of others.
+/* case_cross.c - a small message from rank 0 to rank 1 and back while 16 MiB messages flow from rank 1 to rank 0: what
+ * a large transfer does to the latency of others.
  *
  * Owner: the main thread of each rank, which waits for whichever comes first.  Two large messages are always under way,
  * so that the connection never runs dry. */

@@ -1,8 +1,8 @@
 /* base/caretaker.c - the thread that looks after the engine while nobody is blocked.
  *
  * Owner: the thread itself; others wake it by the epoll set, or by `parked`.  It watches the epoll set from outside
- * (poll on its descriptor takes no event away) and takes a turn only if nobody leads; when it sees that callers lead, it
- * parks and looks again a little later.  It never leads for anybody else. */
+ * (poll on its descriptor takes no event away) and takes a turn only if nobody leads; when it sees that callers lead,
+ * it parks and looks again a little later.  It never leads for anybody else. */
 #include "base/turn.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* base/waiter.c - blocked threads: one leads, the others follow.
  *
  * Owner: a waiter belongs to the thread that blocks; `word` is how others reach it.  A leader holds the turn and sleeps
- * in the epoll set.  Threads that block while there is a leader are followers: they sleep on a futex.  The turn is never
- * given back without offering it to a follower (nx_turn_leave), and a follower that is offered it takes it even if it
- * has nothing left to wait for, so that the offer is never lost. */
+ * in the epoll set.  Threads that block while there is a leader are followers: they sleep on a futex.  The turn is
+ * never given back without offering it to a follower (nx_turn_leave), and a follower that is offered it takes it even
+ * if it has nothing left to wait for, so that the offer is never lost. */
 #include "base/turn.h"
 
 #include <errno.h>

@@ -24,8 +24,8 @@ void nx_source_init(struct nx_source *source, void (*resume)(struct nx_source *)
 /* The stream is gone: it will not be resumed any more. */
 void nx_source_forget(struct nx_lanes *lanes, struct nx_source *source);
 
-/* Announces a message.  `source` must stay until end.  NULL with the reason in *st: NEXAR_EAGAIN (announce it again when
- * the source is resumed), NEXAR_ENOMEM, NEXAR_EPROTO. */
+/* Announces a message.  `source` must stay until end.  NULL with the reason in *st: NEXAR_EAGAIN (announce it again
+ * when the source is resumed), NEXAR_ENOMEM, NEXAR_EPROTO. */
 struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, bool ordered,
                                struct nx_source *source, nexar_status *st);
 

@@ -1,7 +1,7 @@
 /* net/frame.c - the memory of framed messages that are being put together.
  *
- * Owner: the engine.  A peer may begin one on each of its streams, so what they hold together has a limit; beyond it only
- * the first that is not complete goes on, so that one always does. */
+ * Owner: the engine.  A peer may begin one on each of its streams, so what they hold together has a limit; beyond it
+ * only the first that is not complete goes on, so that one always does. */
 #include "net/frame.h"
 
 #include "wire/codec.h"

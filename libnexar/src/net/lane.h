@@ -104,8 +104,8 @@ struct nx_scope {
     struct nx_scope_peer peer[];
 };
 
-/* What is kept of messages that nobody waits for.  The sender of a key is told to stop at half of the first two.  Beyond
- * lane_bytes or lane_messages the streams of that key wait, beyond unread_bytes all streams of that peer do. */
+/* What is kept of messages that nobody waits for.  The sender of a key is told to stop at half of the first two.
+ * Beyond lane_bytes or lane_messages the streams of that key wait, beyond unread_bytes all streams of that peer do. */
 struct nx_lane_limits {
     uint64_t lane_bytes, lane_messages; /* per key */
     uint64_t unread_bytes;              /* per peer; each message costs NX_MSG_COST more than its payload */
@@ -169,8 +169,8 @@ void nx_lanes_fini(struct nx_lanes *lanes);
 void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
 
 /* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run.
- * A message that was being written into it goes back among the unread, unless it is one of a collective or so much of it
- * has come that it does not fit there: then recv->spoilt says that it is lost. */
+ * A message that was being written into it goes back among the unread, unless it is one of a collective or so much of
+ * it has come that it does not fit there: then recv->spoilt says that it is lost. */
 void nx_lane_cancel(struct nx_lanes *lanes, struct nx_recv *recv, nexar_status why);
 
 /* Waits until there is an unread message of a P2P key (ANY allowed), without taking it.  NEXAR_OK, NEXAR_EAGAIN at the

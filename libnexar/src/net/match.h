@@ -85,8 +85,8 @@ static inline bool nx_lanes_full(const struct nx_lanes *lanes, uint32_t peer)
 
 /* ---- cancel.c, with the lock, which it gives up for a while ---- */
 
-/* Takes the message from its receive, which ends with the status that it has; the message goes back among the unread, or
- * to another receive, or is lost. */
+/* Takes the message from its receive, which ends with the status that it has; the message goes back among the unread,
+ * or to another receive, or is lost. */
 void nx_msg_withdraw(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_todo *todo);
 
 /* ---- order.c, with the lock ---- */

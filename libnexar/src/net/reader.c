@@ -1,8 +1,8 @@
 /* net/reader.c - streams of a peer: bytes -> messages -> the door (arrive.h), and control messages to their handlers.
  *
  * Owner: the engine.  Payloads go through without being kept; framed messages whose kind is not known before their end
- * are put together (frame.c).  A message that cannot begin yet leaves one byte in QUIC's hands, so that QUIC comes again
- * with it, and does not take the stream for read to its end. */
+ * are put together (frame.c).  A message that cannot begin yet leaves one byte in QUIC's hands, so that QUIC comes
+ * again with it, and does not take the stream for read to its end. */
 #include "net/frame.h"
 
 #include "base/slab.h"

@@ -119,8 +119,8 @@ static void fill(QUIC_SETTINGS *s, const struct nx_quic_settings *from)
     SET(s, PeerUnidiStreamCount, from->uni_streams);
     SET(s, PeerBidiStreamCount, from->bidi_streams);
     SET(s, HandshakeIdleTimeoutMs, milliseconds(from->handshake_timeout));
-    /* Before the first sample.  With the default of 333 ms, a first packet that is lost, because the other has not opened
-     * its port yet, costs a second; where 50 ms are too few, a handshake packet is sent twice. */
+    /* Before the first sample.  With the default of 333 ms, a first packet that is lost, because the other has not
+     * opened its port yet, costs a second; where 50 ms are too few, a handshake packet is sent twice. */
     SET(s, InitialRttMs, 50);
     SET(s, IdleTimeoutMs, milliseconds(from->idle_timeout));
     SET(s, KeepAliveIntervalMs, milliseconds(from->keep_alive));
