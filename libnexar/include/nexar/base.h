@@ -118,9 +118,8 @@ NEXAR_API uint32_t nexar_abi_version(void);
 /** @returns "major.minor.patch".  @threads any */
 NEXAR_API const char *nexar_version(void);
 
-/** For bindings, which lay out the structs by themselves: sizeof the public struct `name` ("nexar_config") as the
- * library
- *  was compiled.
+/** For bindings, which lay out the structs by themselves: sizeof the public struct `name` ("nexar_config") as
+ *  the library was compiled.
  *  @returns bytes; 0 for an unknown name or NULL.  @threads any */
 NEXAR_API size_t nexar_struct_size(const char *name);
 
