@@ -20,7 +20,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 import quicpeer
 from quicpeer import Credentials
 
-
 # --- what a worker is given ------------------------------------------------------------------------------------------
 
 
