@@ -2,10 +2,11 @@
  *
  * Owner: the engine, but for what the leaving thread waits for, which is under the lock.  Whom a connection leads to is
  * settled in mesh_link.c. */
-#include "cluster/mesh_link.h"
+#include "cluster/mesh_io.h"
 
 #include "base/call.h"
 #include "base/mem.h"
+#include "cluster/mesh_link.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

@@ -2,10 +2,11 @@
  *
  * Owner: the engine, but for the result and the count of connections, which are under the lock.  Connections that are
  * sent away stay until they have what was said to them, at most LINGER. */
-#include "cluster/seed_serve.h"
+#include "cluster/seed_io.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cluster/seed_serve.h"
 #include "cluster/talk.h"
 #include "net/conn.h"
 
