@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jobkit
-
-Start = Callable[..., jobkit.Process]
+from jobkit import Start
 
 
 @pytest.fixture

@@ -5,13 +5,11 @@ from __future__ import annotations
 import socket
 import sys
 import textwrap
-from collections.abc import Callable
 
 import pytest
 
 import jobkit
-
-Start = Callable[..., jobkit.Process]
+from jobkit import Start
 
 SCRIPT = textwrap.dedent(
     """

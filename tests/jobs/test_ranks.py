@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
 import pytest
 
 import jobkit
-
-Start = Callable[..., jobkit.Process]
+from jobkit import Start
 
 REDUCE = """
     import hashlib, sys, time

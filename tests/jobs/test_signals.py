@@ -5,13 +5,11 @@ from __future__ import annotations
 import signal
 import textwrap
 import time
-from collections.abc import Callable
 
 import pytest
 
 import jobkit
-
-Start = Callable[..., jobkit.Process]
+from jobkit import Start
 
 # Each call waits for ever.  The buffer, and what another rank sends afterwards, show that C has let go of it.
 PROLOGUE = """

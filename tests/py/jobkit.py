@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,15 @@ class Process:
     def stderr(self) -> str:
         return self.err.read_text(errors="replace")
 
+    def lines(self) -> dict[str, list[str]]:
+        """Lines of standard output by the rank that stands before them."""
+        lines: dict[str, list[str]] = {}
+        for line in self.stdout.splitlines():
+            match = re.fullmatch(r"\[([\w.-]+)\] (.*)", line)
+            assert match is not None, line
+            lines.setdefault(match[1], []).append(match[2])
+        return lines
+
     def wait(self, timeout: float = PATIENCE) -> int:
         """Exit status; a process that does not end is a failure that shows its output."""
         try:
@@ -93,6 +103,9 @@ class Process:
             except ProcessLookupError:
                 pass
         self.popen.wait()
+
+
+Start = Callable[..., Process]  # the fixtures that start jobs
 
 
 def processes_with(name: str, value: str) -> list[int]:
