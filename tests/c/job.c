@@ -3,7 +3,6 @@
 
 #include "base/call.h"
 #include "cluster/seed_serve.h"
-#include "nexar/nexar.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -242,6 +241,12 @@ void job_form(struct job *job, uint32_t size)
     job_finish_forming(job);
 }
 
+void job_local(struct job *job, uint32_t size, const nexar_config *config)
+{
+    *job = (struct job){.size = size};
+    assert_ok(nexar_local_cluster(size, config, job->comm));
+}
+
 void job_close(struct job *job)
 {
     for (uint32_t i = 0; i < job->size; i++) {
@@ -250,6 +255,20 @@ void job_close(struct job *job)
     }
     nx_seed_end(job->seed);
     job->seed = NULL;
+}
+
+void job_must_fail(const char *file, int line, const char *call, nexar_status status, nexar_status wanted,
+                   uint32_t peer, const char *words)
+{
+    nexar_error error = {.size = sizeof(error)};
+    const char *lacks = "";
+
+    nexar_last_error_info(&error);
+    if (status == wanted && error.status == wanted && error.peer == peer && has_words(error.text, words, &lacks))
+        return;
+    fprintf(stderr, "%s:%d: %s: %s, peer %d, not %s, peer %d; \"%s\" lacks \"%s\"\n", file, line, call,
+            nexar_status_name(status), (int)error.peer, nexar_status_name(wanted), (int)peer, error.text, lacks);
+    abort();
 }
 
 struct call {
@@ -281,15 +300,6 @@ void job_each(struct job *job, void (*fn)(nexar_comm *comm, void *arg), void *ar
             pthread_join(thread[i], NULL);
     }
 }
-
-/* cmocka's assertions belong to the main thread: elsewhere what fails ends the program. */
-#define must(condition)                                                                                      \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #condition, nexar_last_error()); \
-            abort();                                                                                         \
-        }                                                                                                    \
-    } while (0)
 
 static void work(nexar_comm *comm, void *arg)
 {

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "cluster/seed_io.h"
+#include "nexar/nexar.h"
 #include "node/node.h"
 
 enum { JOB_RANKS = 16 };
@@ -42,11 +43,28 @@ void job_finish_forming(struct job *job);
 /* Closes all that is open, in order of rank, then the seed. */
 void job_close(struct job *job);
 
+/* Another kind of job: by nexar_local_cluster, whose ranks have no nodes and no seed here.  `config` may be NULL. */
+void job_local(struct job *job, uint32_t size, const nexar_config *config);
+
 /* Group set-up: the log goes to memory, so that a test can look at it and nobody else must. */
 int job_log_begin(void **state);
 void job_log_clear(void);
 /* One line has all of these words, separated by '|'. */
 bool job_logged(const char *words);
+
+/* cmocka's assertions belong to the main thread: elsewhere what fails ends the program. */
+#define must(condition)                                                                                      \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #condition, nexar_last_error()); \
+            abort();                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+/* The last error of this thread is this one, and every word of the list is in its text. */
+#define must_fail(call, wanted, peer, words) job_must_fail(__FILE__, __LINE__, #call, call, wanted, peer, words)
+void job_must_fail(const char *file, int line, const char *call, nexar_status status, nexar_status wanted,
+                   uint32_t peer, const char *words);
 
 /* Runs fn(comm, arg) for all ranks that are open, each on a thread of its own. */
 void job_each(struct job *job, void (*fn)(nexar_comm *comm, void *arg), void *arg);
