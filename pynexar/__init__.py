@@ -1,4 +1,4 @@
-"""Collectives, messages and calls between processes over QUIC.
+"""Collectives and messages between processes over QUIC.
 
     import numpy as np, pynexar as nx
 
