@@ -4,7 +4,7 @@
  * */
 #include "coll/exec.h"
 
-#include <stdio.h>
+#include <string.h>
 
 enum { TEXT = 128 };
 
@@ -22,6 +22,21 @@ static nexar_status check_buffer(const char *call, const char *what, const void 
     return nx_fail(NEXAR_EINVAL, "%s: %s is NULL and should have %zu elements", call, what, count);
 }
 
+static nexar_status check_count(const char *call, size_t count, size_t element)
+{
+    if (count <= PTRDIFF_MAX / element)
+        return NEXAR_OK;
+    return nx_fail(NEXAR_EINVAL, "%s: %zu elements of %zu bytes are more than memory can hold", call, count, element);
+}
+
+/* Of the same length; the same place, or apart. */
+static bool overlap(const void *a, const void *b, size_t nbytes)
+{
+    uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
+
+    return x != y && (x < y ? y - x : x - y) < nbytes;
+}
+
 /* Chooses, makes the plan's key, runs. */
 static nexar_status run(nexar_comm *comm, struct nx_coll_args *args, const nexar_call_opts *opts, nexar_op **op_out)
 {
@@ -32,13 +47,9 @@ static nexar_status run(nexar_comm *comm, struct nx_coll_args *args, const nexar
                              .count = args->count};
     const struct nx_algorithm *algorithm;
     struct nx_plan_key key;
-    size_t nbytes;
     nexar_status st;
 
-    if (__builtin_mul_overflow(args->count, args->element, &nbytes))
-        return nx_fail(NEXAR_EINVAL, "%s: %zu elements of %zu bytes are more than memory can have",
-                       nx_coll_name(args->call.coll), args->count, args->element);
-    algorithm = nx_select_algorithm(comm->select, args->call.coll, comm->size, nbytes);
+    algorithm = nx_select_algorithm(comm->select, args->call.coll, comm->size, args->count * args->element);
     st = nx_plan_key_make(&key, algorithm, &shape, args->element);
     if (st != NEXAR_OK)
         return st;
@@ -56,7 +67,6 @@ nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, si
                                 .fn = nx_reduce_kernel(op, dtype),
                                 .element = nexar_dtype_size(dtype)};
     nexar_status st = begin(comm, "all_reduce", op_out);
-    const char *from = send, *to = recv;
 
     if (st == NEXAR_OK)
         st = check_buffer("all_reduce", "send", send, count);
@@ -66,6 +76,8 @@ nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, si
         return st;
     if (args.element == 0)
         return nx_fail(NEXAR_EINVAL, "all_reduce: %d is not a data type", (int)dtype);
+    if (strcmp(nexar_reduce_op_name(op), "?") == 0)
+        return nx_fail(NEXAR_EINVAL, "all_reduce: %d is not a reduction operator", (int)op);
     if (args.fn == NULL) {
         char text[TEXT];
 
@@ -73,9 +85,10 @@ nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, si
         return nx_fail(NEXAR_ENOTSUP, "all_reduce: %s of %s is not there; %s", nexar_reduce_op_name(op),
                        nexar_dtype_name(dtype), text);
     }
-    if (from != to && count != 0 && from < to + count * args.element && to < from + count * args.element)
-        return nx_fail(NEXAR_EINVAL, "all_reduce: send and recv overlap; they must be the same or apart");
-    return run(comm, &args, opts, op_out);
+    st = check_count("all_reduce", count, args.element);
+    if (st == NEXAR_OK && overlap(send, recv, count * args.element))
+        st = nx_fail(NEXAR_EINVAL, "all_reduce: send and recv overlap; they must be the same or apart");
+    return st != NEXAR_OK ? st : run(comm, &args, opts, op_out);
 }
 
 nexar_status nexar_broadcast(nexar_comm *comm, void *buf, size_t count, nexar_dtype dtype, uint32_t root,
@@ -96,7 +109,8 @@ nexar_status nexar_broadcast(nexar_comm *comm, void *buf, size_t count, nexar_dt
         return nx_fail(NEXAR_EINVAL, "broadcast: %d is not a data type", (int)dtype);
     if (root >= comm->size)
         return nx_fail(NEXAR_EINVAL, "broadcast: root %u is not one of the %u ranks", root, comm->size);
-    return run(comm, &args, opts, op_out);
+    st = check_count("broadcast", count, args.element);
+    return st != NEXAR_OK ? st : run(comm, &args, opts, op_out);
 }
 
 nexar_status nexar_barrier(nexar_comm *comm, const nexar_call_opts *opts, nexar_op **op_out)
