@@ -1,0 +1,31 @@
+"""Every element of every result, for several numbers of ranks: from processes and from threads of one process."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from jobkit import Start
+
+PROGRAM = str(Path(__file__).with_name("matrix.py"))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, *(pytest.param(n, marks=pytest.mark.full) for n in (6, 7, 9, 13))])
+def test_results_are_right_on_all_ranks_twice_and_after_silence(start: Start, n: int) -> None:
+    """At the same time, so that they are silent together.
+
+    H1: the silence is that of some heartbeats.  C1, C2: counts that no number of ranks or segments divides.
+    """
+    digests = set()
+    jobs = [start(*jobkit.nexar("run", "-n", str(n), PROGRAM)), start(sys.executable, PROGRAM, str(n))]
+    for job in jobs:
+        assert job.wait(250) == 0, job.stderr
+        found = re.findall(rf"rank (\d+) of {n}: (\w+)", job.stdout)
+        assert sorted(int(rank) for rank, _ in found) == list(range(n))
+        digests |= {digest for _, digest in found}
+    assert len(digests) == 1  # bit by bit, and threads have the same as processes
