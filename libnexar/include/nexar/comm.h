@@ -26,8 +26,8 @@ NEXAR_API uint32_t nexar_comm_rank(const nexar_comm *comm);
 /** @returns the number of ranks, 0 for NULL.  @threads any */
 NEXAR_API uint32_t nexar_comm_size(const nexar_comm *comm);
 
-/** @returns the id, the same on all ranks of the communicator and different from all others of the job.  @threads any
- * */
+/** @returns the id, the same on all ranks of the communicator and different from all others of the job.
+ *  @threads any */
 NEXAR_API uint64_t nexar_comm_id(const nexar_comm *comm);
 
 /** Leaves in good order: waits (bounded by the configuration's linger) until what was sent has been taken by its
@@ -40,8 +40,7 @@ NEXAR_API void nexar_comm_close(nexar_comm *comm);
 NEXAR_API nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_conn **conn);
 
 /** Sends `nbytes` to rank `dest`.  The message may be taken from `buf` before or after the receiver asks for it; `buf`
- * is
- *  free again when the call returns, or the op is done.  Sending to oneself works at any size.
+ *  is free again when the call returns, or the op is done.  Sending to oneself works at any size.
  *  @param tag   below NEXAR_ANY
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ETIMEDOUT, NEXAR_EPEER, NEXAR_ECLOSED, NEXAR_ENOMEM, NEXAR_ECANCELLED
  *  @threads any; the order of messages is that of the calls */

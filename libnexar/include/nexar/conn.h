@@ -55,8 +55,7 @@ NEXAR_API nexar_status nexar_conn_send_message(nexar_conn *conn, nexar_priority 
                                                size_t nbytes, const nexar_call_opts *opts, nexar_op **op_out);
 
 /** Receives the next framed message of a lane: the archive, without its header.  Heartbeats and the library's own
- * control
- *  messages never appear here.
+ *  control messages never appear here.
  *  @returns as nexar_recv.  @threads any */
 NEXAR_API nexar_status nexar_conn_recv_message(nexar_conn *conn, nexar_lane lane, void *archive, size_t cap,
                                                nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out);
@@ -87,8 +86,7 @@ NEXAR_API nexar_status nexar_conn_recv_raw_tagged(nexar_conn *conn, uint64_t tag
                                                   nexar_op **op_out);
 
 /** Puts `object` into the connection's extension slot of `key`; `free_fn` (may be NULL) is called once, when the object
- * is
- *  replaced or the connection ends.  `object` NULL empties the slot.
+ *  is replaced or the connection ends.  `object` NULL empties the slot.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ENOMEM.  @threads any; free_fn may run on a thread of the library */
 NEXAR_API nexar_status nexar_conn_ext_set(nexar_conn *conn, const nexar_ext_key *key, void *object,
                                           nexar_ext_free free_fn);

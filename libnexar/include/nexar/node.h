@@ -13,9 +13,8 @@ typedef struct nexar_seed nexar_seed;
 typedef struct nexar_joining nexar_joining;
 
 /** Joins the job that `config` (NULL: the environment) describes and returns the communicator of all its ranks.
- * Without a
- *  join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is connected with
- *  every other.
+ *  Without a join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is connected
+ *  with every other.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (environment or join string), NEXAR_EAUTH (token, secret,
  *           certificate, rank taken), NEXAR_ETIMEDOUT (names the ranks that are missing), NEXAR_EPEER, NEXAR_EPROTO,
  *           NEXAR_ESYSTEM, NEXAR_ENOMEM, NEXAR_EDEADLK, NEXAR_EFORK
@@ -27,8 +26,7 @@ NEXAR_API nexar_status nexar_init(const nexar_config *config, nexar_comm **comm)
 NEXAR_API nexar_status nexar_join_start(const nexar_config *config, nexar_joining **joining);
 
 /** Waits at most `timeout_ns` until the job has formed.  With NEXAR_OK the communicator is the caller's; close
- * `joining`
- *  in any case.
+ *  `joining` in any case.
  *  @returns as nexar_init; NEXAR_EAGAIN if it has not formed yet, NEXAR_EINTR if a signal handler ran: call again
  *  @threads any, one at a time */
 NEXAR_API nexar_status nexar_join_wait(nexar_joining *joining, int64_t timeout_ns, nexar_comm **comm);
@@ -38,8 +36,7 @@ NEXAR_API nexar_status nexar_join_wait(nexar_joining *joining, int64_t timeout_n
 NEXAR_API void nexar_join_close(nexar_joining *joining);
 
 /** Starts a job of `n` ranks inside this process, for notebooks and tests: fills comms[0..n).  Each communicator is
- * meant
- *  to be used by a thread of its own, and is closed on its own.
+ *  meant to be used by a thread of its own, and is closed on its own.
  *  @returns as nexar_init; on failure all entries are NULL.  @threads any */
 NEXAR_API nexar_status nexar_local_cluster(uint32_t n, const nexar_config *config, nexar_comm **comms);
 

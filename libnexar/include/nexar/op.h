@@ -71,8 +71,7 @@ NEXAR_API nexar_status nexar_op_describe(nexar_op *op, char *text, size_t cap);
 NEXAR_API nexar_status nexar_op_notify(nexar_op *op, uint64_t cookie);
 
 /** A descriptor for poll or an event loop: readable while nexar_completion_next has something to give.  One per node,
- * owned
- *  by the library.
+ *  owned by the library.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ESYSTEM.  @threads any */
 NEXAR_API nexar_status nexar_completion_fd(nexar_comm *comm, int32_t *fd);
 
