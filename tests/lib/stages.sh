@@ -102,8 +102,10 @@ stage_wheel() {
 }
 
 stage_lint() {
-    "$work/venv/bin/ruff" check --cache-dir "$work/ruff" "$root/pynexar" "$root/tests" "$root/libnexar/tools"
+    "$work/venv/bin/ruff" check --cache-dir "$work/ruff" "$root/pynexar" "$root/tests" "$root/libnexar/tools" \
+        "$root/bench"
     "$work/venv/bin/mypy" --cache-dir "$work/mypy"
+    "$work/venv/bin/mypy" --cache-dir "$work/mypy" "$root"/bench/py/*.py
 }
 
 # From another folder than the repository's, so that the installed package is tested and not the sources.
@@ -114,6 +116,7 @@ stage_pytest() {
             folders+=("$folder")
         fi
     done
+    export NEXAR_TEST_BENCH=$work/gcc
     export HYPOTHESIS_STORAGE_DIRECTORY=$work/hypothesis PYTHONDONTWRITEBYTECODE=1 PATH=$work/venv/bin:$PATH
     cd "$work"
     pytest -c "$root/pyproject.toml" --rootdir "$root" -o "cache_dir=$work/pytest" \

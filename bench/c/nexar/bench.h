@@ -23,7 +23,7 @@ struct bench_run {
     void *x;     /* what this rank gives: nbytes, never NULL */
     void *y;     /* what it gets: nbytes, never NULL */
     void *state; /* the case's own */
-    char more[128];
+    char more[160];
     char transport[64];
 };
 

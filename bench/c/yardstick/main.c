@@ -37,7 +37,7 @@ static void usage(FILE *out)
                  "  --poll US  how long MsQuic's worker polls before it sleeps (default: 0)\n"
                  "  --each     a stream for each message; else one for all\n"
                  "  --drop     bytes are counted, not copied into the receiver's memory\n"
-                 "  --window N messages under way (default: those of 8 MiB, at least 4, at most 1024)\n");
+                 "  --window N messages under way (default: those of 8 MiB, at least 4, at most 16384)\n");
 }
 
 static unsigned long number(const char *text)
@@ -200,7 +200,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < n; i++) {
         c.task.nbytes = sizes[i] != 0 ? sizes[i] : 1;
         c.task.burst = within(BURST_BYTES / c.task.nbytes, 8, 20000);
-        c.task.window = c.window != 0 ? c.window : within(WINDOW_BYTES / c.task.nbytes, 4, 1024);
+        c.task.window = c.window != 0 ? c.window : within(WINDOW_BYTES / c.task.nbytes, 4, 16384);
         failed |= run_pair(&c.task, c.json);
     }
     return failed;
