@@ -39,7 +39,8 @@ def base(count: int) -> tuple[Array, Array]:
 
 def array_of(rank: int, count: int, dtype: str) -> Array:
     first, second = base(count)
-    return (first + rank * second).astype(dtype)
+    values: Array = (first + rank * second).astype(dtype)
+    return values
 
 
 def factors_of(rank: int, count: int, dtype: str) -> Array:
