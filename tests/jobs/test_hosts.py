@@ -1,4 +1,4 @@
-"""Jobs of two hosts: network namespaces with a cable between them, made here and taken away again.
+"""Jobs of two hosts: network namespaces with a switch between them, made here and taken away again.
 
 Each has what confuses programs on real hosts: a bridge of containers, which has the same address on both.
 """
@@ -57,23 +57,27 @@ def ip(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def namespaces() -> Iterator[list[str]]:
+    """Two hosts and, last, the switch, which knows them as host1 and host2."""
     if shutil.which("ip") is None:
         pytest.skip("there is no ip (iproute2)")
-    names = [f"nexar-test-{os.getpid()}-{letter}" for letter in "ab"]
+    names = [f"nexar-test-{os.getpid()}-{what}" for what in ("1", "2", "switch")]
+    switch = names[2]
     made = []
     try:
         for name in names:
             ip("netns", "add", name)
             made.append(name)
-        ip("-n", names[0], "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", names[1])
-        for number, name in enumerate(names, 1):
             ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "add", "docker0", "type", "bridge")
-            ip("-n", name, "addr", "add", "172.17.0.1/16", "dev", "docker0")
-            ip("-n", name, "link", "set", "docker0", "up")
+        ip("-n", switch, "link", "add", "switch", "up", "type", "bridge", "mcast_snooping", "0")
+        for number, name in enumerate(names[:2], 1):
+            port = f"host{number}"
+            ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", switch)
+            ip("-n", switch, "link", "set", port, "up", "master", "switch")
             ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
             ip("-n", name, "addr", "add", f"fd77::{number}/64", "dev", "eth0", "nodad")
             ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "add", "docker0", "up", "type", "bridge")
+            ip("-n", name, "addr", "add", "172.17.0.1/16", "dev", "docker0")
         yield names
     except PermissionError as error:
         pytest.skip(f"network namespaces cannot be made here: {error}")
@@ -84,7 +88,7 @@ def namespaces() -> Iterator[list[str]]:
 
 @pytest.fixture
 def hosts(namespaces: list[str], start: Start) -> list[Host]:
-    return [Host(name, number, start) for number, name in enumerate(namespaces, 1)]
+    return [Host(name, number, start) for number, name in enumerate(namespaces[:2], 1)]
 
 
 def said(processes: list[jobkit.Process]) -> dict[int, list[str]]:
@@ -216,7 +220,7 @@ def test_interface(hosts: list[Host]) -> None:
     assert "eth0 (10.77.0.1)" in process.stderr
 
 
-def test_cable_that_is_cut(hosts: list[Host], tmp_path: Path) -> None:
+def test_cable_that_is_cut(hosts: list[Host], namespaces: list[str], tmp_path: Path) -> None:
     """Every rank loses those of the other host, and says so."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -240,13 +244,12 @@ def test_cable_that_is_cut(hosts: list[Host], tmp_path: Path) -> None:
     for process in processes:
         process.until_printed("waiting", 2)
     cut = time.monotonic()
-    ip("-n", hosts[1].name, "link", "set", "eth0", "down")
+    ip("-n", namespaces[2], "link", "set", "host2", "nomaster")  # neither host's kernel notices
     try:
         for process in processes:
             process.until_printed("lost", 2)
     finally:
-        ip("-n", hosts[1].name, "link", "set", "eth0", "up")
-        ip("-n", hosts[1].name, "addr", "replace", "fd77::2/64", "dev", "eth0", "nodad")
+        ip("-n", namespaces[2], "link", "set", "host2", "master", "switch")
     sides = []
     for process in processes:
         lost = re.findall(r"rank (\d) lost (\d) at ([\d.]+)", process.stdout)
