@@ -1,23 +1,13 @@
-/* net/send.c - which way a message takes, and whether it may leave now.
+/* net/send.c - which way a message takes, and sending it that way.
  *
- * Owner: flows under the peer's lock; calls into QUIC without it.  Order within a key: messages that must wait are
- * queued by key, and a message gets its order number when it leaves, so that one that waits holds back nobody else. */
+ * Owner: any thread; calls into QUIC come without the peer's lock.  A message gets its order number when it leaves, so
+ * that one that waits holds back nobody else.  Which messages must wait, outflow.c knows. */
 #include "net/send.h"
 
 #include "base/slab.h"
-#include "wire/tag.h"
+#include "net/outflow.h"
 
 #include <string.h>
-
-/* What is under way to a peer with one key.  Collectives of a communicator count as one. */
-struct nx_outflow {
-    struct nx_hash_node node;
-    struct nx_key key;
-    struct nx_list waiting;  /* struct nx_send_req.link */
-    struct nx_list inflight; /* on streams of their own */
-    uint64_t bytes;          /* in flight */
-    bool held;
-};
 
 /* A copy on its way. */
 struct eager {
@@ -28,129 +18,7 @@ struct eager {
 
 enum { BACKLOG_MAX = 4 << 20 }; /* of small messages; what comes then waits for its acknowledgement */
 
-static struct nx_slab flow_slab = NX_SLAB_INIT(struct nx_outflow, 256);
 static struct nx_slab eager_slab = NX_SLAB_INIT(struct eager, 256);
-
-/* ---- flows: with the peer's lock ---- */
-
-static struct nx_key key_of(const struct nx_send_req *req)
-{
-    struct nx_key key = {.lane = req->head.lane, .scope = req->head.scope, .id = req->head.id};
-
-    if (req->head.lane == NX_LANE_COLL)
-        key.id = 0;
-    return key;
-}
-
-static uint64_t key_hash(const struct nx_key *key)
-{
-    return nx_hash_mix(nx_hash_mix(nx_hash_mix(0, key->lane), key->scope), key->id);
-}
-
-static struct nx_outflow *find_flow(struct nx_peer *peer, const struct nx_key *key)
-{
-    for (struct nx_hash_node *n = nx_hash_first(&peer->flows, key_hash(key)); n != NULL; n = nx_hash_next(n)) {
-        struct nx_outflow *flow = nx_container_of(n, struct nx_outflow, node);
-
-        if (flow->key.lane == key->lane && flow->key.scope == key->scope && flow->key.id == key->id)
-            return flow;
-    }
-    return NULL;
-}
-
-static struct nx_outflow *get_flow(struct nx_peer *peer, const struct nx_key *key)
-{
-    struct nx_outflow *flow = find_flow(peer, key);
-
-    if (flow != NULL)
-        return flow;
-    flow = nx_slab_get(&flow_slab);
-    if (flow == NULL)
-        return NULL;
-    *flow = (struct nx_outflow){.key = *key};
-    nx_list_init(&flow->waiting);
-    nx_list_init(&flow->inflight);
-    nx_hash_insert(&peer->flows, &flow->node, key_hash(key));
-    return flow;
-}
-
-static bool stops(const struct nx_outflow *flow)
-{
-    return flow->held || !nx_list_empty(&flow->waiting);
-}
-
-static void tidy(struct nx_peer *peer, struct nx_outflow *flow)
-{
-    if (stops(flow) || !nx_list_empty(&flow->inflight))
-        return;
-    nx_hash_remove(&peer->flows, &flow->node);
-    nx_slab_put(&flow_slab, flow);
-}
-
-/* Collectives: the oldest operation may always go, since the receiver may be waiting for it before it takes any other.
- * */
-static bool is_oldest(const struct nx_outflow *flow, const struct nx_send_req *req)
-{
-    if (req->head.lane != NX_LANE_COLL)
-        return false;
-    for (struct nx_list *pos = flow->inflight.next; pos != &flow->inflight; pos = pos->next) {
-        struct nx_send_req *other = nx_container_of(pos, struct nx_send_req, link);
-
-        if (nx_tag_sequence(other->head.id) < nx_tag_sequence(req->head.id))
-            return false;
-    }
-    return true;
-}
-
-static bool may_leave(struct nx_peer *peer, const struct nx_outflow *flow, const struct nx_send_req *req)
-{
-    const struct nx_net_config *c = &peer->net->config;
-    uint64_t limit = req->head.lane == NX_LANE_COLL ? c->inflight_bytes : c->limits.lane_bytes;
-
-    if (flow->held)
-        return false;
-    return flow->bytes == 0 || flow->bytes + req->head.len <= limit || is_oldest(flow, req);
-}
-
-/* By order of the call; collectives by order of the operation. */
-static void enqueue(struct nx_peer *peer, struct nx_outflow *flow, struct nx_send_req *req)
-{
-    struct nx_list *at = flow->waiting.prev;
-
-    if (!stops(flow))
-        atomic_fetch_add(&peer->stopped, 1);
-    if (req->head.lane == NX_LANE_COLL) {
-        while (at != &flow->waiting && nx_container_of(at, struct nx_send_req, link)->head.id > req->head.id)
-            at = at->prev;
-    }
-    nx_list_insert_before(at->next, &req->link);
-    req->waiting = true;
-    atomic_fetch_add_explicit(&peer->net->stats.waited, 1, memory_order_relaxed);
-}
-
-static void leave(struct nx_outflow *flow, struct nx_send_req *req)
-{
-    nx_list_push_back(&flow->inflight, &req->link);
-    flow->bytes += req->head.len;
-}
-
-/* The next that may leave, moved to those in flight; NULL if there is none. */
-static struct nx_send_req *dequeue(struct nx_peer *peer, struct nx_outflow *flow)
-{
-    struct nx_send_req *req;
-
-    if (nx_list_empty(&flow->waiting))
-        return NULL;
-    req = nx_container_of(flow->waiting.next, struct nx_send_req, link);
-    if (!may_leave(peer, flow, req))
-        return NULL;
-    nx_list_remove(&req->link);
-    req->waiting = false;
-    if (!stops(flow))
-        atomic_fetch_sub(&peer->stopped, 1);
-    leave(flow, req);
-    return req;
-}
 
 /* ---- heads ---- */
 
@@ -278,11 +146,10 @@ static void pump(struct nx_peer *peer, const struct nx_key *key);
 static void land(struct nx_send_req *req)
 {
     struct nx_peer *peer = req->peer;
-    struct nx_key key = key_of(req);
+    struct nx_key key = nx_outflow_key(req);
 
     nx_lock(&peer->lock);
-    nx_list_remove(&req->link);
-    req->flow->bytes -= req->head.len;
+    nx_outflow_land(req);
     nx_unlock(&peer->lock);
     pump(peer, &key);
 }
@@ -334,11 +201,11 @@ static void pump(struct nx_peer *peer, const struct nx_key *key)
         bool small = false;
 
         nx_lock(&peer->lock);
-        flow = find_flow(peer, key);
+        flow = nx_outflow_find(peer, key);
         if (flow != NULL)
-            req = dequeue(peer, flow);
+            req = nx_outflow_next(peer, flow);
         if (flow != NULL && req == NULL)
-            tidy(peer, flow);
+            nx_outflow_tidy(peer, flow);
         nx_unlock(&peer->lock);
         if (req == NULL)
             return;
@@ -350,8 +217,7 @@ static void pump(struct nx_peer *peer, const struct nx_key *key)
         }
         if (small || st != NEXAR_OK) {
             nx_lock(&peer->lock);
-            nx_list_remove(&req->link);
-            req->flow->bytes -= req->head.len;
+            nx_outflow_land(req);
             nx_unlock(&peer->lock);
             req->done(req, st);
         }
@@ -363,26 +229,24 @@ static void pump(struct nx_peer *peer, const struct nx_key *key)
 /* Queues behind others of its key if it must, else counts it as in flight if it will be. */
 static nexar_status take_place(struct nx_peer *peer, struct nx_send_req *req, bool large)
 {
-    struct nx_key key = key_of(req);
+    struct nx_key key = nx_outflow_key(req);
     struct nx_outflow *flow;
     nexar_status st = NEXAR_OK;
 
     nx_lock(&peer->lock);
-    flow = large ? get_flow(peer, &key) : find_flow(peer, &key);
+    flow = large ? nx_outflow_get(peer, &key) : nx_outflow_find(peer, &key);
     if (peer->state != NX_PEER_UP) {
         st = NEXAR_EPEER;
         if (flow != NULL)
-            tidy(peer, flow);
+            nx_outflow_tidy(peer, flow);
     } else if (large && flow == NULL) {
         st = NEXAR_ENOMEM;
-    } else if (flow != NULL && (stops(flow) || (large && !may_leave(peer, flow, req))) &&
+    } else if (flow != NULL && (nx_outflow_stops(flow) || (large && !nx_outflow_may_leave(peer, flow, req))) &&
                !(req->head.lane == NX_LANE_COLL && !large)) {
-        req->flow = flow;
-        enqueue(peer, flow, req);
+        nx_outflow_enqueue(peer, flow, req);
         st = NEXAR_EAGAIN;
     } else if (large) {
-        req->flow = flow;
-        leave(flow, req);
+        nx_outflow_leave(flow, req);
     }
     nx_unlock(&peer->lock);
     if (st == NEXAR_EPEER)
@@ -437,20 +301,12 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
 void nx_send_cancel(struct nx_send_req *req, nexar_status why)
 {
     struct nx_peer *peer = req->peer;
-    struct nx_outflow *flow = req->flow;
     bool waited;
 
     if (peer == NULL)
         return; /* not sent yet */
     nx_lock(&peer->lock);
-    waited = req->waiting;
-    if (waited) {
-        req->waiting = false;
-        nx_list_remove(&req->link);
-        if (!stops(flow))
-            atomic_fetch_sub(&peer->stopped, 1);
-        tidy(peer, flow);
-    }
+    waited = nx_outflow_withdraw(peer, req);
     nx_unlock(&peer->lock);
     if (waited)
         req->done(req, why);
@@ -458,19 +314,8 @@ void nx_send_cancel(struct nx_send_req *req, nexar_status why)
 
 void nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
-    struct nx_outflow *flow;
-
     nx_lock(&peer->lock);
-    flow = hold ? get_flow(peer, key) : find_flow(peer, key);
-    if (flow != NULL && flow->held != hold) {
-        bool stopped = stops(flow);
-
-        flow->held = hold;
-        if (stops(flow) && !stopped)
-            atomic_fetch_add(&peer->stopped, 1);
-        else if (!stops(flow) && stopped)
-            atomic_fetch_sub(&peer->stopped, 1);
-    }
+    nx_outflow_hold(peer, key, hold);
     nx_unlock(&peer->lock);
     if (!hold)
         pump(peer, key);
@@ -478,24 +323,11 @@ void nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why)
 {
-    struct nx_list ended;
-    struct nx_hash_node *node, *next;
-    struct nx_list *pos;
+    struct nx_list ended, *pos;
 
     nx_list_init(&ended);
     nx_lock(&peer->lock);
-    for (node = nx_hash_walk(&peer->flows, NULL); node != NULL; node = next) {
-        struct nx_outflow *flow = nx_container_of(node, struct nx_outflow, node);
-
-        next = nx_hash_walk(&peer->flows, node);
-        if (stops(flow))
-            atomic_fetch_sub(&peer->stopped, 1);
-        flow->held = false;
-        for (pos = flow->waiting.next; pos != &flow->waiting; pos = pos->next)
-            nx_container_of(pos, struct nx_send_req, link)->waiting = false;
-        nx_list_splice(&ended, &flow->waiting);
-        tidy(peer, flow);
-    }
+    nx_outflow_end(peer, &ended);
     nx_unlock(&peer->lock);
     while ((pos = nx_list_pop(&ended)) != NULL) {
         struct nx_send_req *req = nx_container_of(pos, struct nx_send_req, link);
@@ -506,18 +338,12 @@ void nx_send_peer_gone(struct nx_peer *peer, nexar_status why)
 
 uint64_t nx_send_backlog(struct nx_peer *peer)
 {
-    uint64_t bytes = 0;
-    struct nx_hash_node *node;
     nexar_conn *conn;
     nexar_status st;
+    uint64_t bytes;
 
     nx_lock(&peer->lock);
-    for (node = nx_hash_walk(&peer->flows, NULL); node != NULL; node = nx_hash_walk(&peer->flows, node)) {
-        struct nx_outflow *flow = nx_container_of(node, struct nx_outflow, node);
-
-        /* An empty message is something too. */
-        bytes += flow->bytes + !nx_list_empty(&flow->inflight) + !nx_list_empty(&flow->waiting);
-    }
+    bytes = nx_outflow_backlog(peer);
     nx_unlock(&peer->lock);
     conn = nx_peer_conn(peer, &st);
     if (conn != NULL) {
