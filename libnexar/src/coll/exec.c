@@ -5,115 +5,10 @@
  * only then is the caller's memory free. */
 #include "coll/exec.h"
 
-#include "base/mem.h"
 #include "coll/op.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum {
-    IDLE_MAX = 16,
-    IDLE_BYTES_MAX = 32 << 20,
-};
-
-/* ---- memory ---- */
-
-static size_t aligned(size_t n)
-{
-    return (n + 63) & ~(size_t)63;
-}
-
-/* One block: the op, its arrays, its scratch memory. */
-static struct nx_coll_op *allocate(struct nx_plan *plan, size_t element)
-{
-    const struct nx_sched *s = &plan->sched;
-    size_t recvs = aligned(sizeof(struct nx_coll_op)), sends, waits, finished, ready, scratch, total;
-    struct nx_coll_op *op;
-    char *block;
-
-    sends = aligned(recvs + s->recvs * sizeof(struct nx_coll_recv));
-    waits = aligned(sends + s->sends * sizeof(struct nx_coll_send));
-    finished = aligned(waits + s->count);
-    ready = aligned(finished + s->count * sizeof(uint32_t));
-    scratch = aligned(ready + s->count * sizeof(uint32_t));
-    if (__builtin_mul_overflow(s->scratch, element, &total) || __builtin_add_overflow(total, scratch, &total))
-        return NULL;
-    block = nx_alloc(total);
-    if (block == NULL)
-        return NULL;
-    op = (struct nx_coll_op *)(void *)block;
-    op->bytes = total;
-    op->recvs = (struct nx_coll_recv *)(void *)(block + recvs);
-    op->sends = (struct nx_coll_send *)(void *)(block + sends);
-    op->waits = (uint8_t *)(block + waits);
-    op->finished = (uint32_t *)(void *)(block + finished);
-    op->ready = (uint32_t *)(void *)(block + ready);
-    op->scratch = (uint8_t *)(block + scratch);
-    return op;
-}
-
-/* With the communicator's lock: one that was left over by a call of the same plan. */
-static struct nx_coll_op *take_idle(nexar_comm *comm, const struct nx_plan *plan, size_t element)
-{
-    nx_list_for_each_safe(pos, tmp, &comm->idle)
-    {
-        struct nx_coll_op *op = nx_container_of(pos, struct nx_coll_op, link);
-
-        if (op->plan != plan || op->args.element != element)
-            continue;
-        nx_list_remove(pos);
-        comm->idle_count--;
-        comm->idle_bytes -= op->bytes;
-        return op;
-    }
-    return NULL;
-}
-
-static void free_op(struct nx_coll_op *op)
-{
-    nx_plan_drop(op->plan);
-    nx_free(op);
-}
-
-/* Nobody refers to it any more: kept for the next call, in place of the one that was not used for longest. */
-static void release(struct nexar_op *base)
-{
-    struct nx_coll_op *op = nx_container_of(base, struct nx_coll_op, op);
-    nexar_comm *comm = op->comm;
-    struct nx_list old, *pos;
-
-    nx_list_init(&old);
-    nx_mutex_fini(&op->lock);
-    if (op->bytes > IDLE_BYTES_MAX) {
-        free_op(op);
-        nx_comm_drop(comm);
-        return;
-    }
-    nx_lock(&comm->lock);
-    nx_list_push_front(&comm->idle, &op->link);
-    comm->idle_count++;
-    comm->idle_bytes += op->bytes;
-    while (comm->idle_count > IDLE_MAX || comm->idle_bytes > IDLE_BYTES_MAX) {
-        struct nx_coll_op *last = nx_container_of(comm->idle.prev, struct nx_coll_op, link);
-
-        nx_list_remove(&last->link);
-        comm->idle_count--;
-        comm->idle_bytes -= last->bytes;
-        nx_list_push_back(&old, &last->link);
-    }
-    nx_unlock(&comm->lock);
-    while ((pos = nx_list_pop(&old)) != NULL)
-        free_op(nx_container_of(pos, struct nx_coll_op, link));
-    nx_comm_drop(comm);
-}
-
-void nx_coll_free_idle(nexar_comm *comm)
-{
-    struct nx_list *pos;
-
-    while ((pos = nx_list_pop(&comm->idle)) != NULL)
-        free_op(nx_container_of(pos, struct nx_coll_op, link));
-}
 
 /* ---- running ---- */
 
@@ -243,7 +138,7 @@ void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error 
         return;
     nx_op_hold(&op->op);
     if (tell)
-        nx_coll_tell(op, status, error);
+        nx_coll_tell(op, error);
     for (uint32_t i = 0; i < s->count; i++) {
         if (is_outstanding(op, i))
             nx_coll_step_cancel(op, i, status);
@@ -280,25 +175,51 @@ static void describe(struct nexar_op *base, char *text, size_t cap)
     snprintf(text, cap, "%s: %u of %u steps done; waits for %s", title, done, s->count, step);
 }
 
+static void release(struct nexar_op *base)
+{
+    nx_coll_release(nx_container_of(base, struct nx_coll_op, op));
+}
+
 static const struct nx_op_class class = {
     .name = "collective", .cancel = cancel, .describe = describe, .release = release};
 
 /* ---- the call ---- */
 
-/* With the communicator's lock: numbers the operation and puts it among the running ones.  NEXAR_OK, or why it may not
- * begin. */
-static nexar_status enter(nexar_comm *comm, struct nx_coll_op *op, const nexar_error **early)
+/* What is wrong with an operation before it has begun. */
+struct early {
+    bool misfit; /* a message that is there already: */
+    uint32_t peer;
+    uint64_t call, count;
+    bool aborted; /* by another rank: */
+    nexar_error error;
+};
+
+/* Numbers the operation and puts it among the running ones, at once for the lanes too: else what comes for it would be
+ * taken for something that has ended, if a later one begins first.  NEXAR_OK, or why it may not begin. */
+static nexar_status enter(nexar_comm *comm, struct nx_coll_op *op, struct early *early)
 {
-    *early = NULL;
-    if (comm->broken)
-        return nx_fail_with(&comm->broken_error);
-    op->announced.sequence = ++comm->sequence;
-    nx_list_push_back(&comm->running, &op->link);
-    for (uint32_t i = 0; i < NX_ABORTED_MAX; i++) {
-        if (comm->aborted[i].sequence == op->announced.sequence)
-            *early = &comm->aborted[i].error;
+    struct nx_aborted *aborted;
+    nexar_status st = NEXAR_OK;
+
+    early->misfit = early->aborted = false;
+    nx_lock(&comm->lock);
+    if (comm->broken && comm->sequence + 1 >= comm->broken_error.sequence) {
+        st = nx_fail_with(&comm->broken_error);
+    } else {
+        op->announced.sequence = ++comm->sequence;
+        nx_list_push_back(&comm->running, &op->link);
+        nx_coll_watch(comm, op->op.begun);
+        early->misfit =
+            !nx_scope_begin(&comm->net->lanes, comm->scope, &op->announced, &early->peer, &early->call, &early->count);
+        aborted = nx_aborted_find(comm, comm->sequence);
+        early->aborted = aborted != NULL;
+        if (aborted != NULL) {
+            early->error = aborted->error;
+            nx_aborted_free(comm, aborted);
+        }
     }
-    return NEXAR_OK;
+    nx_unlock(&comm->lock);
+    return st;
 }
 
 static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_coll_args *args, nx_time now,
@@ -320,6 +241,7 @@ static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_col
     op->outstanding = 0;
     op->running = true; /* until it starts, so that an early failure is only noted */
     op->ended = false;
+    op->late = false;
     op->status = NEXAR_OK;
     if (s->count != 0) {
         memcpy(op->waits, s->waits, s->count);
@@ -329,40 +251,13 @@ static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_col
     nx_op_init(&op->op, &class, comm->net->completions, now, deadline);
 }
 
-/* An op for the plan, from those left over or new. */
-static nexar_status get_op(nexar_comm *comm, const struct nx_plan_key *key, size_t element, struct nx_coll_op **out)
-{
-    struct nx_plan *plan;
-    nexar_status st;
-
-    *out = NULL;
-    nx_lock(&comm->lock);
-    st = nx_plan_get(&comm->plans, key, &plan);
-    if (st == NEXAR_OK)
-        *out = take_idle(comm, plan, element);
-    nx_unlock(&comm->lock);
-    if (st != NEXAR_OK)
-        return st;
-    if (*out != NULL) {
-        nx_plan_drop(plan); /* it has a reference of its own */
-        return NEXAR_OK;
-    }
-    *out = allocate(plan, element);
-    if (*out == NULL) {
-        nx_plan_drop(plan);
-        return nx_fail(NEXAR_ENOMEM, "no memory for the steps of a collective");
-    }
-    (*out)->plan = plan;
-    return NEXAR_OK;
-}
-
 /* Undoes nx_op_init and nx_net_op_begin for an op that never began. */
 static nexar_status give_up(struct nx_coll_op *op, nexar_status st)
 {
     nexar_error error = *nx_last_error();
 
     nx_op_abandon(&op->op);
-    release(&op->op);
+    nx_coll_release(op);
     return st == NEXAR_OK ? st : nx_fail_with(&error);
 }
 
@@ -370,35 +265,31 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
                          const nexar_call_opts *opts, nexar_op **op_out)
 {
     struct nx_coll_op *op;
-    const nexar_error *early;
+    struct early early;
     nexar_error error;
     nx_time now, deadline;
-    uint64_t their_call, their_count;
-    uint32_t peer;
     nexar_status st = nx_deadline(opts, comm->timeout, &now, &deadline);
 
-    if (st == NEXAR_OK)
-        st = get_op(comm, key, args->element, &op);
     if (st != NEXAR_OK)
         return st;
+    st = nx_coll_op_get(comm, key, args->element, &op);
+    if (st != NEXAR_OK)
+        return nx_coll_missed(comm, &args->call, args->count);
     prepare(comm, op, args, now, deadline);
     st = nx_net_op_begin(comm->net, &op->inflight, &op->op);
     if (st != NEXAR_OK)
         return give_up(op, st);
-    nx_lock(&comm->lock);
     st = enter(comm, op, &early);
-    if (early != NULL)
-        error = *early;
-    nx_unlock(&comm->lock);
     if (st != NEXAR_OK) {
         nx_net_op_end(comm->net, &op->inflight);
         return give_up(op, st);
     }
-    if (!nx_scope_begin(&comm->net->lanes, comm->scope, &op->announced, &peer, &their_call, &their_count)) {
-        nx_coll_word_mismatch(op, peer, their_call, their_count, &error);
+    if (early.misfit) {
+        nx_coll_word_mismatch(op, early.peer, early.call, early.count, &error);
         nx_coll_fail(op, NEXAR_EMISMATCH, &error, true);
-    } else if (early != NULL) {
-        nx_coll_fail(op, error.status, &error, false);
+    } else if (early.aborted) {
+        nx_coll_word_finish(op, &early.error);
+        nx_coll_fail(op, early.error.status, &early.error, false);
     } else if (atomic_load(&comm->lost) != 0) {
         nx_coll_word(op, atomic_load(&comm->lost) - 1, NEXAR_EPEER, &error);
         nx_coll_fail(op, NEXAR_EPEER, &error, true);

@@ -30,6 +30,11 @@ void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_abo
 /* Engine.  A member was lost: everything that runs fails. */
 void nx_coll_peer_lost(nexar_comm *comm, uint32_t peer);
 
+/* Engine. */
+void nx_coll_watch_fire(struct nx_timer *timer);
+/* Nothing runs any more. */
+void nx_coll_watch_stop(nexar_comm *comm);
+
 void nx_coll_free_idle(nexar_comm *comm);
 
 #endif

@@ -31,6 +31,7 @@ struct nx_coll_op {
     struct nx_plan *plan; /* a reference */
     struct nx_coll_args args;
     struct nx_coll_call announced;
+    bool late; /* the communicator's lock: it has waited for long, and has said so */
     uint8_t *buf[NX_BUFS];
     /* of this plan; one allocation with the op itself */
     size_t bytes;
@@ -50,9 +51,6 @@ struct nx_coll_op {
     nexar_error error;
 };
 
-/* "all_reduce #7" */
-void nx_coll_title(const struct nx_coll_op *op, char *text, size_t cap);
-
 /* ---- exec.c ---- */
 
 void nx_coll_start(struct nx_coll_op *op);
@@ -62,6 +60,11 @@ void nx_coll_step_failed(struct nx_coll_op *op, uint32_t step, nexar_status stat
 /* Ends the operation early; the first failure counts.  `tell`: the other ranks do not know yet. */
 void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error *error, bool tell);
 
+/* ---- watch.c ---- */
+
+/* With the communicator's lock: an operation begins. */
+void nx_coll_watch(nexar_comm *comm, nx_time now);
+
 /* ---- start.c ---- */
 
 /* Starts a step.  NEXAR_OK: done already; NEXAR_EAGAIN: outstanding; else failed, with this thread's last error. */
@@ -69,17 +72,34 @@ nexar_status nx_coll_step_start(struct nx_coll_op *op, uint32_t step);
 /* Ends a step that is outstanding, if that can be done. */
 void nx_coll_step_cancel(struct nx_coll_op *op, uint32_t step, nexar_status why);
 
-/* ---- fail.c ---- */
+/* ---- idle.c ---- */
 
+/* An op for the plan, from those that were left over, or new; with its plan. */
+nexar_status nx_coll_op_get(nexar_comm *comm, const struct nx_plan_key *key, size_t element, struct nx_coll_op **op);
+/* Nobody refers to it any more. */
+void nx_coll_release(struct nx_coll_op *op);
+
+/* ---- word.c ---- */
+
+/* "all_reduce #7" */
+void nx_coll_title(const struct nx_coll_op *op, char *text, size_t cap);
+/* The fields of an error that are the operation's. */
+void nx_coll_word_finish(struct nx_coll_op *op, nexar_error *error);
 /* Words for a receive or a send that failed. */
 void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nexar_error *error);
 void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, uint64_t count, nexar_error *error);
 /* For a deadline, a cancellation, or a communicator that was closed. */
 void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *error);
-/* Tells all other ranks that this operation has failed here. */
-void nx_coll_tell(struct nx_coll_op *op, nexar_status status, const nexar_error *error);
-/* The first receive that is outstanding, or UINT32_MAX. */
+/* The first receive that is outstanding, else the first send, or UINT32_MAX. */
 uint32_t nx_coll_waits_for(struct nx_coll_op *op);
+
+/* ---- fail.c ---- */
+
+/* Tells all other ranks that this operation has failed here. */
+void nx_coll_tell(struct nx_coll_op *op, const nexar_error *error);
+/* A call that could not become an operation, with this thread's last error: it counts as one all the same, since the
+ * other ranks count it, and they are told. */
+nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count);
 /* Finds a running operation and holds it; NULL if there is none. */
 struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence);
 

@@ -38,7 +38,7 @@ enum nx_step_kind {
 #define NX_NONE (-1)
 
 /* Both ends of a message know it by (sender, receiver, tag); tags are below this. */
-#define NX_TAG_LIMIT (UINT32_C(1) << 24)
+#define NX_TAG_LIMIT ((UINT32_C(1) << 24) - 1) /* the last is for notes, see watch.c */
 
 /* More steps than any sensible plan needs: 200 MB of them. */
 #define NX_STEPS_LIMIT (UINT32_C(1) << 22)

@@ -34,6 +34,8 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     nx_plans_init(&comm->plans, PLANS, PLAN_BYTES);
     nx_list_init(&comm->running);
     nx_list_init(&comm->idle);
+    nx_list_init(&comm->aborted);
+    nx_timer_init(&comm->watch, nx_coll_watch_fire);
     st = nx_scope_open(&net->lanes, id, comm, nx_coll_mismatch, &comm->scope);
     if (st != NEXAR_OK) {
         nx_comm_drop(comm);
@@ -53,10 +55,31 @@ void nx_comm_drop(nexar_comm *comm)
     if (comm == NULL || atomic_fetch_sub_explicit(&comm->refs, 1, memory_order_acq_rel) != 1)
         return;
     nx_coll_free_idle(comm);
+    while (!nx_list_empty(&comm->aborted))
+        nx_aborted_free(comm, nx_container_of(comm->aborted.next, struct nx_aborted, link));
     nx_plans_fini(&comm->plans);
     nx_mutex_fini(&comm->lock);
     nx_free((void *)(uintptr_t)comm->world);
     nx_free(comm);
+}
+
+struct nx_aborted *nx_aborted_find(nexar_comm *comm, uint64_t sequence)
+{
+    nx_list_for_each_safe(pos, tmp, &comm->aborted)
+    {
+        struct nx_aborted *aborted = nx_container_of(pos, struct nx_aborted, link);
+
+        if (aborted->error.sequence == sequence)
+            return aborted;
+    }
+    return NULL;
+}
+
+void nx_aborted_free(nexar_comm *comm, struct nx_aborted *aborted)
+{
+    nx_list_remove(&aborted->link);
+    comm->aborted_count--;
+    nx_free(aborted);
 }
 
 uint32_t nx_comm_rank_of(const nexar_comm *comm, uint32_t world)

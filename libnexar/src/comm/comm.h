@@ -19,11 +19,11 @@ struct nx_comm_stats {
 
 /* An operation that another rank ended before it began here. */
 struct nx_aborted {
-    uint64_t sequence;
+    struct nx_list link;
     nexar_error error;
 };
 
-enum { NX_ABORTED_MAX = 16 };
+enum { NX_ABORTED_MAX = 1024 };
 
 struct nexar_comm {
     /* const after init */
@@ -49,10 +49,13 @@ struct nexar_comm {
     struct nx_list idle;    /* finished ones, kept for the next call of the same plan */
     uint32_t idle_count;
     size_t idle_bytes;
-    bool broken; /* by a mismatch: no collectives any more */
+    bool broken; /* by a mismatch: no collectives from this one on */
     nexar_error broken_error;
-    struct nx_aborted aborted[NX_ABORTED_MAX];
-    uint32_t aborted_count; /* ever; a ring */
+    struct nx_list aborted; /* struct nx_aborted */
+    uint32_t aborted_count;
+    bool watching;
+    /* engine */
+    struct nx_timer watch; /* for collectives that wait for long; has a reference while it is set */
 };
 
 /* Takes over `world` (allocated, or NULL for all ranks).  The caller gets the only reference. */
@@ -68,6 +71,10 @@ static inline uint32_t nx_comm_world(const nexar_comm *comm, uint32_t rank)
 
 /* Rank in the communicator of a world rank; NEXAR_NO_RANK if it is no member. */
 uint32_t nx_comm_rank_of(const nexar_comm *comm, uint32_t world);
+
+/* With the lock: what is known of an operation that has not begun here, or NULL. */
+struct nx_aborted *nx_aborted_find(nexar_comm *comm, uint64_t sequence);
+void nx_aborted_free(nexar_comm *comm, struct nx_aborted *aborted);
 
 /* NEXAR_OK, or NEXAR_EINVAL, NEXAR_ECLOSED, NEXAR_EFORK, NEXAR_EDEADLK (if the call would block). */
 nexar_status nx_comm_check(const nexar_comm *comm, const char *call, bool blocks);

@@ -208,6 +208,7 @@ static void free_rest(struct nx_node *node)
     if (node->comm != NULL && node->comm->scope != NULL) {
         nx_scope_close(&node->net.lanes, node->comm->scope);
         node->comm->scope = NULL;
+        nx_coll_watch_stop(node->comm);
     }
     nx_comm_drop(node->comm);
     if (node->net_open)
