@@ -18,7 +18,7 @@ set(tools "${PROJECT_SOURCE_DIR}/libnexar/tools")
 # Everything directly in tests/c is shared by the tests; each tests/c/<folder>/test_<name>.c is a program.
 file(GLOB kit_sources CONFIGURE_DEPENDS "${tests}/c/*.c")
 add_library(nexar_test_kit STATIC ${kit_sources})
-target_link_libraries(nexar_test_kit PUBLIC nexar_testing "${CMOCKA_LIBRARY}")
+target_link_libraries(nexar_test_kit PUBLIC nexar_testing "${CMOCKA_LIBRARY}" m)
 target_include_directories(nexar_test_kit PUBLIC "${tests}/c" SYSTEM PUBLIC "${CMOCKA_INCLUDE_DIR}")
 target_compile_definitions(nexar_test_kit PUBLIC NEXAR_VECTORS_DIR="${tests}/vectors")
 set_target_properties(nexar_test_kit PROPERTIES LINKER_LANGUAGE C)

@@ -4,10 +4,6 @@
  * */
 #include "coll/exec.h"
 
-#include <string.h>
-
-enum { TEXT = 128 };
-
 static nexar_status begin(nexar_comm *comm, const char *call, nexar_op **op_out)
 {
     if (op_out != NULL)
@@ -65,6 +61,7 @@ nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, si
                                 .recv = recv,
                                 .count = count,
                                 .fn = nx_reduce_kernel(op, dtype),
+                                .finish = nx_reduce_finish(op, dtype),
                                 .element = nexar_dtype_size(dtype)};
     nexar_status st = begin(comm, "all_reduce", op_out);
 
@@ -72,20 +69,10 @@ nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, si
         st = check_buffer("all_reduce", "send", send, count);
     if (st == NEXAR_OK)
         st = check_buffer("all_reduce", "recv", recv, count);
-    if (st != NEXAR_OK)
-        return st;
-    if (args.element == 0)
-        return nx_fail(NEXAR_EINVAL, "all_reduce: %d is not a data type", (int)dtype);
-    if (strcmp(nexar_reduce_op_name(op), "?") == 0)
-        return nx_fail(NEXAR_EINVAL, "all_reduce: %d is not a reduction operator", (int)op);
-    if (args.fn == NULL) {
-        char text[TEXT];
-
-        nx_reduce_supported(dtype, text, sizeof(text));
-        return nx_fail(NEXAR_ENOTSUP, "all_reduce: %s of %s is not there; %s", nexar_reduce_op_name(op),
-                       nexar_dtype_name(dtype), text);
-    }
-    st = check_count("all_reduce", count, args.element);
+    if (st == NEXAR_OK)
+        st = nx_reduce_check("all_reduce", op, dtype);
+    if (st == NEXAR_OK)
+        st = check_count("all_reduce", count, args.element);
     if (st == NEXAR_OK && overlap(send, recv, count * args.element))
         st = nx_fail(NEXAR_EINVAL, "all_reduce: send and recv overlap; they must be the same or apart");
     return st != NEXAR_OK ? st : run(comm, &args, opts, op_out);

@@ -13,8 +13,9 @@ struct nx_coll_args {
     const void *send;
     void *recv;
     size_t count;
-    nx_reduce_fn fn; /* NULL if it reduces nothing */
-    size_t element;  /* bytes */
+    nx_reduce_fn fn;            /* NULL if it reduces nothing */
+    nx_reduce_finish_fn finish; /* of what `recv` holds in the end; may be NULL */
+    size_t element;             /* bytes */
 };
 
 /* Takes the next sequence number, starts, and blocks or hands the op over. */

@@ -1,61 +1,94 @@
-/* math/reduce.c - chooses a kernel, and feeds one with bytes that come in pieces.
+/* math/reduce.c - says which reductions exist, chooses kernels, and feeds one with bytes that come in pieces.
  *
  * Owner: whoever owns the stream; the tables are constant.  It does not reduce anything itself. */
 #include "math/reduce.h"
 
 #include "base/cpu.h"
+#include "base/status.h"
 #include "math/reduce_table.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-nx_reduce_fn nx_reduce_kernel(nexar_reduce_op op, nexar_dtype dtype)
-{
-    nx_reduce_fn fn = NULL;
+/* ---- which kernel ---- */
 
-    if ((size_t)op >= NX_REDUCE_OPS || (size_t)dtype >= NX_REDUCE_DTYPES)
-        return NULL;
-    if (nx_cpu_has(NX_CPU_AVX2))
-        fn = nx_reduce_avx2[op][dtype];
-    return fn != NULL ? fn : nx_reduce_scalar[op][dtype];
+const struct nx_reduce_set *nx_reduce_choose(uint32_t features)
+{
+    const struct nx_reduce_set *const sets[] = {nx_reduce_avx512, nx_reduce_avx2, nx_reduce_neon};
+
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+        if (sets[i] != NULL && (sets[i]->needs & ~features) == 0)
+            return sets[i];
+    }
+    return &nx_reduce_scalar;
 }
 
-/* Appends to a text that is cut at `cap`. */
-static void append(char *text, size_t cap, const char *first, const char *name, bool *any)
+/* Once per process: whoever comes at the same time finds the same. */
+static const struct nx_reduce_set *chosen(void)
+{
+    static _Atomic(const struct nx_reduce_set *) known;
+    const struct nx_reduce_set *set = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (set == NULL) {
+        set = nx_reduce_choose(nx_cpu_features());
+        atomic_store_explicit(&known, set, memory_order_relaxed);
+    }
+    return set;
+}
+
+nx_reduce_fn nx_reduce_kernel(nexar_reduce_op op, nexar_dtype dtype)
+{
+    if ((size_t)op >= NX_REDUCE_OPS || (size_t)dtype >= NX_REDUCE_DTYPES)
+        return NULL;
+    return chosen()->reduce[op][dtype];
+}
+
+nx_reduce_finish_fn nx_reduce_finish(nexar_reduce_op op, nexar_dtype dtype)
+{
+    if (op != NEXAR_AVG || (size_t)dtype >= NX_REDUCE_DTYPES)
+        return NULL;
+    return chosen()->avg[dtype];
+}
+
+/* ---- which pairs ---- */
+
+enum { TEXT = 160 };
+
+/* Appends to a list that is cut at TEXT. */
+static void append(char *text, const char *name)
 {
     size_t at = strlen(text);
 
-    snprintf(text + at, cap - at, "%s%s", *any ? ", " : first, name);
-    *any = true;
+    snprintf(text + at, TEXT - at, "%s%s", at == 0 ? "" : ", ", name);
 }
 
-static bool takes_any(size_t dtype)
+nexar_status nx_reduce_check(const char *call, nexar_reduce_op op, nexar_dtype dtype)
 {
-    for (size_t op = 0; op < NX_REDUCE_OPS; op++)
-        if (nx_reduce_scalar[op][dtype] != NULL)
-            return true;
-    return false;
-}
+    char ops[TEXT] = "";
+    char dtypes[TEXT] = "";
 
-void nx_reduce_supported(nexar_dtype dtype, char *text, size_t cap)
-{
-    bool any = false;
-
-    if (cap == 0)
-        return;
-    snprintf(text, cap, "%s", nexar_dtype_name(dtype));
-    if ((size_t)dtype < NX_REDUCE_DTYPES && takes_any(dtype)) {
-        for (size_t op = 0; op < NX_REDUCE_OPS; op++)
-            if (nx_reduce_scalar[op][dtype] != NULL)
-                append(text, cap, " takes ", nexar_reduce_op_name((nexar_reduce_op)op), &any);
-        return;
+    if ((size_t)dtype >= NX_REDUCE_DTYPES)
+        return nx_fail(NEXAR_EINVAL, "%s: %d is not a data type", call, (int)dtype);
+    if ((size_t)op >= NX_REDUCE_OPS)
+        return nx_fail(NEXAR_EINVAL, "%s: %d is not a reduction operator", call, (int)op);
+    if (nx_reduce_scalar.reduce[op][dtype] != NULL)
+        return NEXAR_OK;
+    for (size_t i = 0; i < NX_REDUCE_OPS; i++) {
+        if (nx_reduce_scalar.reduce[i][dtype] != NULL)
+            append(ops, nexar_reduce_op_name((nexar_reduce_op)i));
     }
-    for (size_t i = 0; i < NX_REDUCE_DTYPES; i++)
-        if (takes_any(i))
-            append(text, cap, " is not reduced; ", nexar_dtype_name((nexar_dtype)i), &any);
-    snprintf(text + strlen(text), cap - strlen(text), " are");
+    for (size_t i = 0; i < NX_REDUCE_DTYPES; i++) {
+        if (nx_reduce_scalar.reduce[op][i] != NULL)
+            append(dtypes, nexar_dtype_name((nexar_dtype)i));
+    }
+    return nx_fail(NEXAR_EINVAL, "%s: %s of %s does not exist; %s takes %s, and %s is for %s", call,
+                   nexar_reduce_op_name(op), nexar_dtype_name(dtype), nexar_dtype_name(dtype), ops,
+                   nexar_reduce_op_name(op), dtypes);
 }
+
+/* ---- in pieces ---- */
 
 void nx_reduce_stream_init(struct nx_reduce_stream *stream, nx_reduce_fn fn, size_t size, void *acc, size_t count)
 {

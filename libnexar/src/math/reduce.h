@@ -1,10 +1,19 @@
 /* math/reduce.h - element by element reductions: acc[i] = op(acc[i], in[i]).
  *
- * Exact to the last bit on every processor, for every alignment and however the elements are cut into calls:
+ * Which operator exists for which type, one list in math/reduce_table.h says:
+ * - numbers: sum, prod, min, max, avg; integers also band, bor, bxor;
+ * - bool: prod, min, band (all true), max, bor (any true), bxor; any byte but 0 is true, results are 0 and 1.
+ *
+ * Exact to the last bit on every processor, for every alignment, however the elements are cut into calls and whatever
+ * rounding and flushing of subnormals the thread has switched on:
  * - integers wrap;
- * - a float result that is not a number is always the positive quiet NaN without payload (0x7fc00000 and
+ * - float16 and bfloat16: each step is computed in float32 and rounded once, to the nearest, ties to even;
+ * - a float result that is not a number is always the positive quiet NaN without payload (0x7e00, 0x7fc0, 0x7fc00000,
  *   0x7ff8000000000000), also for sum and prod, where processors and compilers differ in whose payload survives;
- * - min and max: if either operand is NaN, so is the result; -0 is less than +0.
+ * - min and max: if either operand is NaN, so is the result; -0 is less than +0;
+ * - avg is sum, divided once by the number of ranks when the sum is complete (nx_reduce_finish).  So a float16 sum that
+ *   is too large makes the average infinite, and an integer sum that wraps makes it wrong; the fraction of an
+ *   integer's average is dropped (-7 / 2 = -3), as NCCL does it.
  * Hence op(x, y) and op(y, x) have the same bits for every operator, and nobody needs to care which operand was
  * "left". */
 #ifndef NX_MATH_REDUCE_H
@@ -17,12 +26,18 @@
 /* Neither pointer need be aligned.  The two may be equal, else they must not overlap. */
 typedef void (*nx_reduce_fn)(void *acc, const void *in, size_t count);
 
-/* The best kernel for this processor; NULL if the operator does not exist for the type.  Any thread; cheap. */
+/* acc[i] is complete: what is left to do with it. */
+typedef void (*nx_reduce_finish_fn)(void *acc, size_t count, uint32_t ranks);
+
+/* NEXAR_EINVAL with a sentence for the user, which begins with the name of his call and says what he can have, if that
+ * is no type, no operator, or an operator that does not exist for the type. */
+nexar_status nx_reduce_check(const char *call, nexar_reduce_op op, nexar_dtype dtype);
+
+/* The best kernel for this processor; NULL where nx_reduce_check fails.  Any thread; cheap. */
 nx_reduce_fn nx_reduce_kernel(nexar_reduce_op op, nexar_dtype dtype);
 
-/* What a user may do instead, for an error's text: "float32 takes sum, prod, min, max", or, for a type that takes
- * nothing, "float16 is not reduced; float32, float64 are".  Cut at `cap` bytes. */
-void nx_reduce_supported(nexar_dtype dtype, char *text, size_t cap);
+/* To be called once on the complete reduction; NULL if there is nothing to do, which is so for all but avg. */
+nx_reduce_finish_fn nx_reduce_finish(nexar_reduce_op op, nexar_dtype dtype);
 
 /* A reduction of bytes that come in pieces, in order, cut anywhere: also in the middle of an element. */
 struct nx_reduce_stream {

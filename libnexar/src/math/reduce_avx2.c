@@ -1,187 +1,113 @@
 /* math/reduce_avx2.c - the kernels with 256-bit vectors.
  *
- * Owner: nobody, they are pure.  Compiled with -mavx2 of its own and called only after nx_cpu_has(NX_CPU_AVX2); without
- * that flag (another architecture) the table is empty.  What does not fill a vector goes to the scalar kernel, which
- * has the same bits by construction.  See math/reduce.h for the rules of NaN and signed zeros. */
+ * Owner: nobody, they are pure.  Compiled with flags of its own and called only on processors that have AVX2 and F16C;
+ * without those flags (another architecture) there is no set.  See math/reduce.h for the rules of NaN and signed
+ * zeros. */
 #include "math/reduce_table.h"
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) && defined(__F16C__)
+
+#include "base/cpu.h"
 
 #include <immintrin.h>
 
-static __m256 load_f32(const unsigned char *p)
-{
-    return _mm256_loadu_ps((const float *)(const void *)p);
-}
+#define V ((size_t)32)
+#include "math/reduce_vec.h"
 
-static void store_f32(unsigned char *p, __m256 v)
-{
-    _mm256_storeu_ps((float *)(void *)p, v);
-}
+/* ---- extremes of integers ---- */
 
-static __m256d load_f64(const unsigned char *p)
-{
-    return _mm256_loadu_pd((const double *)(const void *)p);
-}
+#define NATIVE(name, epi)                                     \
+    INLINE vec step_min_##name(vec x, vec y)                  \
+    {                                                         \
+        return (vec)_mm256_min_##epi((__m256i)x, (__m256i)y); \
+    }                                                         \
+    INLINE vec step_max_##name(vec x, vec y)                  \
+    {                                                         \
+        return (vec)_mm256_max_##epi((__m256i)x, (__m256i)y); \
+    }
 
-static void store_f64(unsigned char *p, __m256d v)
-{
-    _mm256_storeu_pd((double *)(void *)p, v);
-}
+/* There is no instruction for 64 bits. */
+#define PICKED(name)                                       \
+    INLINE vec step_min_##name(vec x, vec y)               \
+    {                                                      \
+        return pick((vec)((v##name)x < (v##name)y), x, y); \
+    }                                                      \
+    INLINE vec step_max_##name(vec x, vec y)               \
+    {                                                      \
+        return pick((vec)((v##name)x > (v##name)y), x, y); \
+    }
 
-static __m256i load_int(const unsigned char *p)
-{
-    return _mm256_loadu_si256((const __m256i_u *)(const void *)p);
-}
+NATIVE(i8, epi8)
+NATIVE(u8, epu8)
+NATIVE(i16, epi16)
+NATIVE(u16, epu16)
+NATIVE(i32, epi32)
+NATIVE(u32, epu32)
+PICKED(i64)
+PICKED(u64)
 
-static void store_int(unsigned char *p, __m256i v)
-{
-    _mm256_storeu_si256((__m256i_u *)(void *)p, v);
-}
+/* ---- floats ---- */
 
-/* Lanes where either operand is NaN become the one NaN that all processors agree on. */
-static __m256 clean_f32(__m256 r, __m256 x, __m256 y)
+INLINE vec clean_f32(vec r, vec x, vec y)
 {
     __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
-    return _mm256_blendv_ps(r, nan, _mm256_cmp_ps(x, y, _CMP_UNORD_Q));
+
+    return (vec)_mm256_blendv_ps((__m256)r, nan, _mm256_cmp_ps((__m256)x, (__m256)y, _CMP_UNORD_Q));
 }
 
-static __m256d clean_f64(__m256d r, __m256d x, __m256d y)
+INLINE vec clean_f64(vec r, vec x, vec y)
 {
     __m256d nan = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000));
-    return _mm256_blendv_pd(r, nan, _mm256_cmp_pd(x, y, _CMP_UNORD_Q));
-}
 
-static __m256 sum_f32(__m256 x, __m256 y)
-{
-    __m256 r = _mm256_add_ps(x, y);
-    return clean_f32(r, r, r);
-}
-
-static __m256d sum_f64(__m256d x, __m256d y)
-{
-    __m256d r = _mm256_add_pd(x, y);
-    return clean_f64(r, r, r);
-}
-
-static __m256 prod_f32(__m256 x, __m256 y)
-{
-    __m256 r = _mm256_mul_ps(x, y);
-    return clean_f32(r, r, r);
-}
-
-static __m256d prod_f64(__m256d x, __m256d y)
-{
-    __m256d r = _mm256_mul_pd(x, y);
-    return clean_f64(r, r, r);
+    return (vec)_mm256_blendv_pd((__m256d)r, nan, _mm256_cmp_pd((__m256d)x, (__m256d)y, _CMP_UNORD_Q));
 }
 
 /* The instruction gives its second operand where the two compare equal.  Asked both ways round the two answers differ
  * for zeros of unlike sign alone, and there "or" makes the -0 that min wants, "and" the +0 that max wants. */
-static __m256 min_f32(__m256 x, __m256 y)
-{
-    return clean_f32(_mm256_or_ps(_mm256_min_ps(x, y), _mm256_min_ps(y, x)), x, y);
-}
-
-static __m256d min_f64(__m256d x, __m256d y)
-{
-    return clean_f64(_mm256_or_pd(_mm256_min_pd(x, y), _mm256_min_pd(y, x)), x, y);
-}
-
-static __m256 max_f32(__m256 x, __m256 y)
-{
-    return clean_f32(_mm256_and_ps(_mm256_max_ps(x, y), _mm256_max_ps(y, x)), x, y);
-}
-
-static __m256d max_f64(__m256d x, __m256d y)
-{
-    return clean_f64(_mm256_and_pd(_mm256_max_pd(x, y), _mm256_max_pd(y, x)), x, y);
-}
-
-/* Both operands in registers: else gcc reads them from memory twice, which makes the loads the bottleneck. */
-#define KEEP(x, y) __asm__("" : "+x"(x), "+x"(y))
-
-/* There is no 64-bit product: low x low, plus the two mixed products moved up; the fourth falls out at the top. */
-static __m256i prod_i64(__m256i x, __m256i y)
-{
-    __m256i mixed;
-
-    KEEP(x, y);
-    mixed =
-        _mm256_add_epi64(_mm256_mul_epu32(_mm256_srli_epi64(x, 32), y), _mm256_mul_epu32(x, _mm256_srli_epi64(y, 32)));
-    return _mm256_add_epi64(_mm256_mul_epu32(x, y), _mm256_slli_epi64(mixed, 32));
-}
-
-static __m256i min_i64(__m256i x, __m256i y)
-{
-    KEEP(x, y);
-    return _mm256_blendv_epi8(x, y, _mm256_cmpgt_epi64(x, y));
-}
-
-static __m256i max_i64(__m256i x, __m256i y)
-{
-    KEEP(x, y);
-    return _mm256_blendv_epi8(y, x, _mm256_cmpgt_epi64(x, y));
-}
-
-#define V ((size_t)32) /* bytes of a vector */
-
-#define KERNEL(name, function, load, store, op, dtype, size)                          \
-    static void name(void *acc, const void *in, size_t count)                         \
-    {                                                                                 \
-        unsigned char *a = acc;                                                       \
-        const unsigned char *b = in;                                                  \
-        size_t nbytes = count * (size);                                               \
-        size_t i = 0;                                                                 \
-                                                                                      \
-        for (; nbytes - i >= 4 * V; i += 4 * V) {                                     \
-            store(a + i, function(load(a + i), load(b + i)));                         \
-            store(a + i + V, function(load(a + i + V), load(b + i + V)));             \
-            store(a + i + 2 * V, function(load(a + i + 2 * V), load(b + i + 2 * V))); \
-            store(a + i + 3 * V, function(load(a + i + 3 * V), load(b + i + 3 * V))); \
-        }                                                                             \
-        for (; nbytes - i >= V; i += V)                                               \
-            store(a + i, function(load(a + i), load(b + i)));                         \
-        if (i < nbytes)                                                               \
-            nx_reduce_scalar[op][dtype](a + i, b + i, (nbytes - i) / (size));         \
+#define EXTREMES(name, type, ps)                                                                                    \
+    INLINE vec step_min_##name(vec x, vec y)                                                                        \
+    {                                                                                                               \
+        return clean_##name((vec)_mm256_min_##ps((type)x, (type)y) | (vec)_mm256_min_##ps((type)y, (type)x), x, y); \
+    }                                                                                                               \
+    INLINE vec step_max_##name(vec x, vec y)                                                                        \
+    {                                                                                                               \
+        return clean_##name((vec)_mm256_max_##ps((type)x, (type)y) & (vec)_mm256_max_##ps((type)y, (type)x), x, y); \
     }
 
-#define F32(op, OP) KERNEL(f32_##op, op##_f32, load_f32, store_f32, OP, NEXAR_FLOAT32, 4)
-#define F64(op, OP) KERNEL(f64_##op, op##_f64, load_f64, store_f64, OP, NEXAR_FLOAT64, 8)
-#define I32(op, OP, function) KERNEL(i32_##op, function, load_int, store_int, OP, NEXAR_INT32, 4)
-#define I64(op, OP, function) KERNEL(i64_##op, function, load_int, store_int, OP, NEXAR_INT64, 8)
+EXTREMES(f32, __m256, ps)
+EXTREMES(f64, __m256d, pd)
 
-F32(sum, NEXAR_SUM)
-F32(prod, NEXAR_PROD)
-F32(min, NEXAR_MIN)
-F32(max, NEXAR_MAX)
-F64(sum, NEXAR_SUM)
-F64(prod, NEXAR_PROD)
-F64(min, NEXAR_MIN)
-F64(max, NEXAR_MAX)
-I32(sum, NEXAR_SUM, _mm256_add_epi32)
-I32(prod, NEXAR_PROD, _mm256_mullo_epi32)
-I32(min, NEXAR_MIN, _mm256_min_epi32)
-I32(max, NEXAR_MAX, _mm256_max_epi32)
-I64(sum, NEXAR_SUM, _mm256_add_epi64)
-I64(prod, NEXAR_PROD, prod_i64)
-I64(min, NEXAR_MIN, min_i64)
-I64(max, NEXAR_MAX, max_i64)
+INLINE vec first_f16(vec x)
+{
+    return (vec)_mm256_cvtph_ps(_mm256_castsi256_si128((__m256i)x));
+}
 
-#define ROW(op)                                                                                                    \
-    {                                                                                                              \
-        [NEXAR_FLOAT32] = f32_##op, [NEXAR_FLOAT64] = f64_##op, [NEXAR_INT32] = i32_##op, [NEXAR_INT64] = i64_##op \
-    }
+INLINE vec second_f16(vec x)
+{
+    return (vec)_mm256_cvtph_ps(_mm256_extracti128_si256((__m256i)x, 1));
+}
 
-const nx_reduce_table nx_reduce_avx2 = {
-    [NEXAR_SUM] = ROW(sum),
-    [NEXAR_PROD] = ROW(prod),
-    [NEXAR_MIN] = ROW(min),
-    [NEXAR_MAX] = ROW(max),
+INLINE vec join_f16(vec first, vec second)
+{
+    __m128i low = _mm256_cvtps_ph((__m256)first, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m128i high = _mm256_cvtps_ph((__m256)second, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+
+    return (vec)_mm256_set_m128i(high, low);
+}
+
+#include "math/reduce_simd.h"
+
+static const struct nx_reduce_set set = {
+    .name = "avx2",
+    .needs = NX_CPU_AVX2 | NX_CPU_F16C,
+    .reduce = NX_REDUCE_KERNELS,
+    .avg = NX_REDUCE_AVERAGES,
 };
+
+const struct nx_reduce_set *const nx_reduce_avx2 = &set;
 
 #else
 
-const nx_reduce_table nx_reduce_avx2 = {{NULL}};
+const struct nx_reduce_set *const nx_reduce_avx2 = NULL;
 
 #endif
