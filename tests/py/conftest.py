@@ -67,7 +67,7 @@ def join() -> Iterator[Callable[..., Future[nx.Comm]]]:
 
     def begin(text: str, rank: int | None = None, size: int | None = None, timeout: float = 20.0) -> Future[nx.Comm]:
         config = nx.Config(rank=rank, world_size=size)
-        started.append(pool.submit(nx.init, text, timeout, config))
+        started.append(pool.submit(nx.init, text, timeout=timeout, config=config))
         return started[-1]
 
     with ThreadPoolExecutor(16) as pool:

@@ -51,6 +51,10 @@ class Talk:
         self.link.write(self.stream, refcodec.frame(archive))
         return archive
 
+    def pending(self) -> bytes:
+        """What came and was not heard yet."""
+        return bytes(self.link.received.get(self.stream, b"")[self._taken :])
+
     def hear(self, name: str, timeout: float = quicpeer.PATIENCE) -> tuple[dict[str, Any], bytes]:
         """The next message, which must be this one: its fields and its archive.
 
@@ -58,15 +62,12 @@ class Talk:
             Refused: it was Abort.
         """
 
-        def rest() -> bytes:
-            return bytes(self.link.received.get(self.stream, b"")[self._taken :])
-
         def whole() -> bool:
-            data = rest()
+            data = self.pending()
             return len(data) >= 8 and len(data) >= 8 + int.from_bytes(data[:4], "little")
 
         self.link.wait(whole, name, timeout)
-        _, archive = refcodec.unframe(rest())
+        _, archive = refcodec.unframe(self.pending())
         self._taken += 8 + len(archive)
         kind, fields = refcodec.decode_archive(archive)
         if kind == "abort":

@@ -78,12 +78,13 @@ class Key:
 
 
 class Authority:
-    """Issues certificates like those of a seed, or nearly like them."""
+    """Issues certificates like those of a seed, or nearly like them; or such that seem to be of another authority."""
 
-    def __init__(self) -> None:
-        self.cluster = os.urandom(16)
+    def __init__(self, imitated: Authority | None = None) -> None:
+        self.cluster: bytes = os.urandom(16) if imitated is None else imitated.cluster
         self._private = ec.generate_private_key(ec.SECP256R1())
         self.certificate = self._issue(self._private.public_key(), self._name("ca"), True, 3600)
+        self._named = self if imitated is None else imitated
 
     @property
     def fingerprint(self) -> bytes:
@@ -126,7 +127,7 @@ class Authority:
         )
         if not is_ca:
             uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._private.public_key())
+            issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._named._private.public_key())
             builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             builder = builder.add_extension(issuer, critical=False)
         return builder.sign(self._private, hashes.SHA256())

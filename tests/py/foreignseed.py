@@ -1,5 +1,5 @@
-"""A seed that shares nothing with the library, with an authority of its own: for jobs in which members get certificates,
-ranks and lists as a test wants them.
+"""A seed that shares nothing with the library, with an authority of its own: for jobs in which members get
+certificates, ranks and lists as a test wants them.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Guest:
         self.proof()
         self.welcome(rank, **more)
         self.listen()
+
+    def dismiss(self) -> None:
+        """Hangs up when it has said its last word, as a seed does."""
+        self.link.wait(lambda: self.link.closed or self.talk.pending(), "its last word")
+        self.link.close()
 
     def go(self) -> None:
         self.talk.hear("join_ready")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aioquic.buffer import Buffer
+from aioquic._buffer import Buffer
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
@@ -189,6 +189,7 @@ class Driver:
         self.lock = threading.Condition(threading.RLock())
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._endpoints: list[Endpoint] = []
@@ -206,7 +207,7 @@ class Driver:
                 for link in endpoint.all():
                     link.close()
             self._over = True
-        self._wake.send(b"\0")
+        self._rouse()
         self._thread.join()
         for endpoint in self._endpoints:
             endpoint.socket.close()
@@ -251,11 +252,17 @@ class Driver:
 
     # --- the thread ---
 
+    def _rouse(self) -> None:
+        try:
+            self._wake.send(b"\0")
+        except BlockingIOError:  # it has been told often enough
+            pass
+
     def _new_endpoint(self, server: QuicConfiguration | None) -> Endpoint:
         endpoint = Endpoint(server)
         self._endpoints.append(endpoint)
         self._selector.register(endpoint.socket, selectors.EVENT_READ, endpoint)
-        self._wake.send(b"\0")
+        self._rouse()
         return endpoint
 
     def drop(self, endpoint: Endpoint) -> None:
@@ -272,7 +279,7 @@ class Driver:
             except (BlockingIOError, ConnectionError):  # as if it were lost
                 pass
         if threading.current_thread() is not self._thread:
-            self._wake.send(b"\0")  # its timer may have changed
+            self._rouse()  # its timer may have changed
 
     def _run(self) -> None:
         try:
