@@ -173,5 +173,5 @@ def _send(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | No
 
 def _recv(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
     view, src, tag = arguments
-    arguments = (view.address, view.nbytes, src, tag, None)
-    return comm.start(call, lib.nexar_recv, arguments, timeout, view.keep, finish=status_of)
+    arguments = (view.address, view.nbytes, src, tag)
+    return comm.start(call, lib.nexar_recv_nb, arguments, timeout, view.keep, finish=status_of)

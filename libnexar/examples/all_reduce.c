@@ -31,7 +31,7 @@ static nexar_status send_ranks(nexar_comm *comm)
     if (rank != 0) {
         uint32_t got = 0;
         nexar_recv_info info;
-        nexar_status status = nexar_recv(comm, &got, sizeof(got), 0, tag, &info, NULL, NULL);
+        nexar_status status = nexar_recv(comm, &got, sizeof(got), 0, tag, &info, NULL);
         if (status != NEXAR_OK)
             return status;
         if (got != rank || info.source != 0 || info.tag != tag || info.nbytes != sizeof(got)) {

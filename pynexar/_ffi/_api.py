@@ -275,7 +275,8 @@ class Library:
     nexar_comm_close: Callable[[Optional[nexar_comm]], None]
     nexar_comm_peer: Callable[[Optional[nexar_comm], int, Any], int]
     nexar_send: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
-    nexar_recv: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any, Any], int]
+    nexar_recv: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
+    nexar_recv_nb: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_sendrecv: Callable[
         [Optional[nexar_comm], Optional[int], int, int, int, Optional[int], int, int, int, Any, Any], int
     ]
@@ -358,16 +359,12 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     (
         "nexar_recv",
         c_int,
-        (
-            nexar_comm,
-            c_void_p,
-            c_size_t,
-            c_uint32,
-            c_uint32,
-            POINTER(nexar_recv_info),
-            POINTER(nexar_call_opts),
-            POINTER(nexar_op),
-        ),
+        (nexar_comm, c_void_p, c_size_t, c_uint32, c_uint32, POINTER(nexar_recv_info), POINTER(nexar_call_opts)),
+    ),
+    (
+        "nexar_recv_nb",
+        c_int,
+        (nexar_comm, c_void_p, c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
     ),
     (
         "nexar_sendrecv",

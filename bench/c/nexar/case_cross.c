@@ -30,7 +30,7 @@ static void start_bulk(struct bench_run *run, size_t i)
     if (run->rank == 1)
         bench_must(nexar_send(run->comm, c->bulk[i], BULK_BYTES, 0, TAG_BULK, NULL, &c->ops[i]));
     else
-        bench_must(nexar_recv(run->comm, c->bulk[i], BULK_BYTES, 1, TAG_BULK, NULL, NULL, &c->ops[i]));
+        bench_must(nexar_recv_nb(run->comm, c->bulk[i], BULK_BYTES, 1, TAG_BULK, NULL, &c->ops[i]));
 }
 
 static void open_cross(struct bench_run *run)
@@ -82,7 +82,7 @@ static void receive_small(struct bench_run *run)
     struct cross *c = run->state;
     size_t which;
 
-    bench_must(nexar_recv(run->comm, run->y, run->nbytes, 1 - run->rank, TAG_SMALL, NULL, NULL, &c->ops[BULKS]));
+    bench_must(nexar_recv_nb(run->comm, run->y, run->nbytes, 1 - run->rank, TAG_SMALL, NULL, &c->ops[BULKS]));
     while ((which = finish_one(c, BULKS + 1)) != BULKS)
         start_bulk(run, which);
 }

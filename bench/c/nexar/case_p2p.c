@@ -17,12 +17,12 @@ static double there_and_back(struct bench_run *run)
     if (run->rank > 1)
         return 0;
     if (run->rank == 1) {
-        bench_must(nexar_recv(run->comm, run->y, run->nbytes, 0, 0, NULL, NULL, NULL));
+        bench_must(nexar_recv(run->comm, run->y, run->nbytes, 0, 0, NULL, NULL));
         bench_must(nexar_send(run->comm, run->x, run->nbytes, 0, 0, NULL, NULL));
         return 0;
     }
     bench_must(nexar_send(run->comm, run->x, run->nbytes, 1, 0, NULL, NULL));
-    bench_must(nexar_recv(run->comm, run->y, run->nbytes, 1, 0, NULL, NULL, NULL));
+    bench_must(nexar_recv(run->comm, run->y, run->nbytes, 1, 0, NULL, NULL));
     return (double)(bench_now() - began) / 2;
 }
 

@@ -57,7 +57,7 @@ static void start(struct bench_run *run, size_t i)
     if (run->rank == 0)
         bench_must(nexar_send(run->comm, slot, run->nbytes, 1, 0, NULL, op));
     else
-        bench_must(nexar_recv(run->comm, slot, run->nbytes, 0, 0, NULL, NULL, op));
+        bench_must(nexar_recv_nb(run->comm, slot, run->nbytes, 0, 0, NULL, op));
 }
 
 static double burst(struct bench_run *run)
@@ -77,7 +77,7 @@ static double burst(struct bench_run *run)
         bench_must(nexar_send(run->comm, "", 0, 0, 1, NULL, NULL));
         return 0;
     }
-    bench_must(nexar_recv(run->comm, NULL, 0, 1, 1, NULL, NULL, NULL));
+    bench_must(nexar_recv(run->comm, NULL, 0, 1, 1, NULL, NULL));
     return (double)(bench_now() - began) / (double)s->burst;
 }
 

@@ -47,12 +47,18 @@ NEXAR_API nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_co
 NEXAR_API nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
                                   const nexar_call_opts *opts, nexar_op **op_out);
 
-/** Receives one message of at most `nbytes` from rank `src` (or NEXAR_ANY) with `tag` (or NEXAR_ANY).
- *  @param info  NULL if not wanted; filled when the call returns.  With op_out use nexar_op_recv_info instead
+/** Receives one message of at most `nbytes` from rank `src` (or NEXAR_ANY) with `tag` (or NEXAR_ANY); blocks.
+ *  @param info  NULL if not wanted
  *  @returns as nexar_send, and NEXAR_EMSGSIZE if the message is larger: it then stays receivable and nothing is written
  *  @threads any */
 NEXAR_API nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
-                                  nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out);
+                                  nexar_recv_info *info, const nexar_call_opts *opts);
+
+/** Begins to receive, as nexar_recv.  What came is told by nexar_op_recv_info when the op is done.
+ *  @param op_out  required
+ *  @returns as nexar_recv.  @threads any */
+NEXAR_API nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
+                                     const nexar_call_opts *opts, nexar_op **op_out);
 
 /** Sends and receives at the same time, so that a ring of ranks that all call it cannot deadlock.
  *  @returns as nexar_send and nexar_recv; the first error.  @threads any */

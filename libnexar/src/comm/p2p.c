@@ -113,9 +113,17 @@ nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32
 }
 
 nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag, nexar_recv_info *info,
-                        const nexar_call_opts *opts, nexar_op **op_out)
+                        const nexar_call_opts *opts)
 {
-    return start_recv(comm, "recv", buf, nbytes, src, tag, info, opts, op_out);
+    return start_recv(comm, "recv", buf, nbytes, src, tag, info, opts, NULL);
+}
+
+nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
+                           const nexar_call_opts *opts, nexar_op **op_out)
+{
+    if (op_out == NULL)
+        return nx_fail(NEXAR_EINVAL, "recv: there is nowhere to put the op; nexar_recv blocks");
+    return start_recv(comm, "recv", buf, nbytes, src, tag, NULL, opts, op_out);
 }
 
 nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_nbytes, uint32_t dest, uint32_t sendtag,

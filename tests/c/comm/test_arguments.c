@@ -75,9 +75,12 @@ static void wrong_messages(nexar_comm *comm)
     must_fail(nexar_send(comm, x, 8, NEXAR_ANY, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "send: dest");
     must_fail(nexar_send(comm, x, 8, other, NEXAR_ANY, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "send: the tag must");
     must_fail(nexar_send(comm, x, 8, other, 0, &negative, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "negative");
-    must_fail(nexar_recv(comm, NULL, 8, other, 0, NULL, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "recv: the buffer");
-    must_fail(nexar_recv(comm, x, 8, 3, 0, &info, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "recv: src 3 is not one");
+    must_fail(nexar_recv(comm, NULL, 8, other, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "recv: the buffer");
+    must_fail(nexar_recv(comm, x, 8, 3, 0, &info, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "recv: src 3 is not one");
     must(info.nbytes == 0);
+    must_fail(nexar_recv_nb(comm, x, 8, other, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "nowhere to put the op");
+    must_fail(nexar_recv_nb(comm, x, 8, 3, 0, NULL, &op), NEXAR_EINVAL, NEXAR_NO_RANK, "recv: src 3 is not one");
+    must(op == NULL);
     must_fail(nexar_sendrecv(comm, x, 8, 3, 0, x, 8, other, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK,
               "sendrecv: dest 3");
     must_fail(nexar_sendrecv(comm, x, 8, other, 0, x, 8, 3, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK,

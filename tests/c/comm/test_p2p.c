@@ -63,7 +63,7 @@ static void ring(nexar_comm *comm, void *arg)
         memset(in, 0, LONGEST);
         /* The same as a group of ops. */
         must(nexar_send(comm, out, lengths[k], next, 100 + k, NULL, &ops[0]) == NEXAR_OK);
-        must(nexar_recv(comm, in, LONGEST, previous, 100 + k, NULL, NULL, &ops[1]) == NEXAR_OK);
+        must(nexar_recv_nb(comm, in, LONGEST, previous, 100 + k, NULL, &ops[1]) == NEXAR_OK);
         must(nexar_op_wait_all(ops, 2, NEXAR_FOREVER) == NEXAR_OK);
         must(nexar_op_recv_info(ops[1], &info) == NEXAR_OK && info_is(&info, previous, 100 + k, lengths[k]));
         must(nexar_op_recv_info(ops[0], &info) == NEXAR_EINVAL);
@@ -107,7 +107,7 @@ static void to_the_first(nexar_comm *comm, void *arg)
         uint32_t tag = turn >= MESSAGES / 2, i = 2 * (turn % (MESSAGES / 2)) + tag;
         nexar_recv_info info;
 
-        must(nexar_recv(comm, bytes, LONGEST, from, tag, &info, NULL, NULL) == NEXAR_OK);
+        must(nexar_recv(comm, bytes, LONGEST, from, tag, &info, NULL) == NEXAR_OK);
         must(info_is(&info, from, tag, length_of(i)) && is_filled(bytes, info.nbytes, from * MESSAGES + i));
     }
     free(bytes);
@@ -139,7 +139,7 @@ static void anything(nexar_comm *comm, void *arg)
         nexar_recv_info seen, info;
 
         must(nexar_probe(comm, NEXAR_ANY, NEXAR_ANY, &seen, NULL) == NEXAR_OK);
-        must(nexar_recv(comm, &bytes, sizeof(bytes), NEXAR_ANY, NEXAR_ANY, &info, NULL, NULL) == NEXAR_OK);
+        must(nexar_recv(comm, &bytes, sizeof(bytes), NEXAR_ANY, NEXAR_ANY, &info, NULL) == NEXAR_OK);
         must(info.source < size && info_is(&seen, info.source, info.tag, info.nbytes));
         must(bytes == info.source * 1000 + next[info.source] && info.tag == next[info.source] % 7);
         next[info.source]++; /* of each in the order in which it sent them */
@@ -174,14 +174,14 @@ static void too_large(nexar_comm *comm, void *arg)
         }
         memset(bytes, 0x55, LONGEST);
         /* Posted before it comes, or after. */
-        must(nexar_recv(comm, bytes, lengths[k] - 1, 1, k, NULL, NULL, &op) == NEXAR_OK);
+        must(nexar_recv_nb(comm, bytes, lengths[k] - 1, 1, k, NULL, &op) == NEXAR_OK);
         must_fail(nexar_op_wait(op, NEXAR_FOREVER), NEXAR_EMSGSIZE, 1, "recv from rank 1|it can still be received");
         nexar_op_close(op);
-        must_fail(nexar_recv(comm, bytes, lengths[k] - 1, NEXAR_ANY, NEXAR_ANY, NULL, NULL, NULL), NEXAR_EMSGSIZE, 1,
+        must_fail(nexar_recv(comm, bytes, lengths[k] - 1, NEXAR_ANY, NEXAR_ANY, NULL, NULL), NEXAR_EMSGSIZE, 1,
                   "bytes, the buffer");
         must(bytes[0] == 0x55 && bytes[lengths[k] - 2] == 0x55);
         must(nexar_probe(comm, 1, k, &info, NULL) == NEXAR_OK && info_is(&info, 1, k, lengths[k]));
-        must(nexar_recv(comm, bytes, lengths[k], 1, k, &info, NULL, NULL) == NEXAR_OK);
+        must(nexar_recv(comm, bytes, lengths[k], 1, k, &info, NULL) == NEXAR_OK);
         must(is_filled(bytes, lengths[k], k) && info.nbytes == lengths[k]);
         must(nexar_barrier(comm, NULL, NULL) == NEXAR_OK);
     }
@@ -212,9 +212,9 @@ static void probing(nexar_comm *comm, void *arg)
         must(nexar_probe(comm, 1, 5, NULL, &now) == NEXAR_OK); /* it is still there */
         must_fail(nexar_probe(comm, 1, 6, &info, &now), NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "probe");
         must_fail(nexar_probe(comm, 0, NEXAR_ANY, &info, &now), NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "probe");
-        must(nexar_recv(comm, &word, sizeof(word), 1, 5, NULL, NULL, NULL) == NEXAR_OK && word == 43);
+        must(nexar_recv(comm, &word, sizeof(word), 1, 5, NULL, NULL) == NEXAR_OK && word == 43);
     } else {
-        must(nexar_recv(comm, NULL, 0, 0, 1, NULL, NULL, NULL) == NEXAR_OK);
+        must(nexar_recv(comm, NULL, 0, 0, 1, NULL, NULL) == NEXAR_OK);
         word++;
         must(nexar_send(comm, &word, sizeof(word), 0, 5, NULL, NULL) == NEXAR_OK);
     }
@@ -243,7 +243,7 @@ static void group(nexar_comm *comm, void *arg)
 
     (void)arg;
     for (uint32_t i = 0; i < GROUP; i++)
-        must(nexar_recv(comm, &got[i], sizeof(got[i]), other, i, NULL, NULL, &ops[i]) == NEXAR_OK);
+        must(nexar_recv_nb(comm, &got[i], sizeof(got[i]), other, i, NULL, &ops[i]) == NEXAR_OK);
     for (uint32_t i = 0; i < GROUP; i++) {
         uint32_t tag = (i * 29 + 7) % GROUP, word = tag * 3;
 
