@@ -187,6 +187,9 @@ static bool keep(nexar_comm *comm, const nexar_error *error)
         aborted = nx_alloc(sizeof(*aborted));
     if (aborted != NULL) {
         aborted->error = *error;
+        aborted->call = (struct nx_coll_call){.sequence = error->sequence};
+        nx_list_init(&aborted->call.link);
+        nx_scope_drop(&comm->net->lanes, comm->scope, &aborted->call);
         nx_list_push_back(&comm->aborted, &aborted->link);
         comm->aborted_count++;
         kept = true;

@@ -45,6 +45,15 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     return NEXAR_OK;
 }
 
+void nx_comm_detach(nexar_comm *comm)
+{
+    while (!nx_list_empty(&comm->aborted))
+        nx_aborted_free(comm, nx_container_of(comm->aborted.next, struct nx_aborted, link));
+    nx_scope_close(&comm->net->lanes, comm->scope);
+    comm->scope = NULL;
+    nx_coll_watch_stop(comm);
+}
+
 void nx_comm_hold(nexar_comm *comm)
 {
     atomic_fetch_add_explicit(&comm->refs, 1, memory_order_relaxed);
@@ -55,8 +64,6 @@ void nx_comm_drop(nexar_comm *comm)
     if (comm == NULL || atomic_fetch_sub_explicit(&comm->refs, 1, memory_order_acq_rel) != 1)
         return;
     nx_coll_free_idle(comm);
-    while (!nx_list_empty(&comm->aborted))
-        nx_aborted_free(comm, nx_container_of(comm->aborted.next, struct nx_aborted, link));
     nx_plans_fini(&comm->plans);
     nx_mutex_fini(&comm->lock);
     nx_free((void *)(uintptr_t)comm->world);
@@ -77,6 +84,7 @@ struct nx_aborted *nx_aborted_find(nexar_comm *comm, uint64_t sequence)
 
 void nx_aborted_free(nexar_comm *comm, struct nx_aborted *aborted)
 {
+    nx_scope_undrop(&comm->net->lanes, &aborted->call);
     nx_list_remove(&aborted->link);
     comm->aborted_count--;
     nx_free(aborted);

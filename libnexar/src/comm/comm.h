@@ -20,6 +20,7 @@ struct nx_comm_stats {
 /* An operation that another rank ended before it began here. */
 struct nx_aborted {
     struct nx_list link;
+    struct nx_coll_call call; /* in the lanes, so that what comes for it is dropped */
     nexar_error error;
 };
 
@@ -61,6 +62,8 @@ struct nexar_comm {
 /* Takes over `world` (allocated, or NULL for all ranks).  The caller gets the only reference. */
 nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
                          nx_time timeout, const struct nx_select *select, nexar_comm **comm);
+/* Nothing runs any more, and nothing will: before the network goes, which ops that the user still has may outlive. */
+void nx_comm_detach(nexar_comm *comm);
 void nx_comm_hold(nexar_comm *comm);
 void nx_comm_drop(nexar_comm *comm);
 

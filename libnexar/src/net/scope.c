@@ -30,6 +30,7 @@ static struct nx_scope *make(struct nx_lanes *lanes, uint64_t id)
     nx_list_init(&scope->unread);
     nx_list_init(&scope->coll_unread);
     nx_list_init(&scope->running);
+    nx_list_init(&scope->dropped);
     nx_list_init(&scope->probes);
     nx_hash_insert(&lanes->scopes, &scope->node, nx_hash_mix(0, id));
     return scope;
@@ -155,6 +156,38 @@ bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_co
     return fits;
 }
 
+static void drop_sequence(struct nx_lanes *lanes, struct nx_scope *scope, uint64_t sequence, struct nx_todo *todo)
+{
+    nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
+
+        if (nx_tag_sequence(msg->key.id) != sequence)
+            continue;
+        atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+        nx_msg_discard(lanes, msg, todo);
+    }
+}
+
+void nx_scope_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call)
+{
+    struct nx_todo todo;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    nx_list_push_back(&scope->dropped, &call->link);
+    drop_sequence(lanes, scope, call->sequence, &todo);
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}
+
+void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call)
+{
+    nx_lock(&lanes->lock);
+    nx_list_remove(&call->link);
+    nx_unlock(&lanes->lock);
+}
+
 void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call)
 {
     struct nx_todo todo;
@@ -162,15 +195,7 @@ void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll
     nx_todo_init(&todo);
     nx_lock(&lanes->lock);
     nx_list_remove(&call->link);
-    nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
-    {
-        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
-
-        if (nx_tag_sequence(msg->key.id) != call->sequence)
-            continue;
-        atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
-        nx_msg_discard(lanes, msg, &todo);
-    }
+    drop_sequence(lanes, scope, call->sequence, &todo);
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
 }

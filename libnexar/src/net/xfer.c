@@ -158,6 +158,19 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
     return NEXAR_OK;
 }
 
+/* This thread's last error, with the message that it is about. */
+static void word_refusal(struct nx_send_op *op, struct nx_peer *peer, nexar_error *error)
+{
+    struct nx_key key = {.peer = peer->rank, .lane = op->req.head.lane, .id = op->req.head.id};
+    char what[192];
+
+    describe(op->net, &op->names, "to", &key, what, sizeof(what));
+    nx_error_set(error, nx_last_error()->status, nx_names_rank(&op->names, peer->rank), "%s: %s", what,
+                 nexar_last_error());
+    snprintf(error->op, sizeof(error->op), "%s", op->names.call);
+    error->comm = op->names.comm;
+}
+
 nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_op **op_out)
 {
     nexar_status st = nx_send(peer, &op->req);
@@ -166,12 +179,8 @@ nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_o
         /* Done already: sent from a copy, or refused. */
         nexar_error error;
 
-        if (st != NEXAR_OK) {
-            error = *nx_last_error();
-            snprintf(error.op, sizeof(error.op), "%s", op->names.call);
-            error.comm = op->names.comm;
-            error.peer = nx_names_rank(&op->names, peer->rank);
-        }
+        if (st != NEXAR_OK)
+            word_refusal(op, peer, &error);
         nx_net_op_end(op->net, &op->inflight);
         nx_op_finish(&op->op, st, &error);
         if (st == NEXAR_OK && op_out == NULL)
