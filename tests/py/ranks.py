@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import queue
+import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,21 @@ class Rank:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
+
+    def logged(self) -> int:
+        """How long the log is: what comes next is behind."""
+        return self.log.stat().st_size
+
+    def until_logged(self, words: str, since: int = 0, timeout: float = PATIENCE) -> str:
+        """Waits for a line that matches, and gives it."""
+        deadline = time.monotonic() + timeout
+        while True:
+            text = self.log.read_bytes()[since:].decode(errors="replace")
+            line = next((line for line in text.splitlines() if re.search(words, line)), None)
+            if line is not None:
+                return line
+            assert time.monotonic() < deadline, f"{words!r} was not logged within {timeout} s; the log:\n{text}"
+            time.sleep(0.005)
 
     def kill(self) -> None:
         self.process.kill()

@@ -221,6 +221,12 @@ static void closed(void *arg, nexar_conn *conn, nexar_status status, uint64_t co
     nx_timer_cancel(&l->timer);
     if (l->asked)
         no_longer_leaving(mesh);
+    if (l->accepted && !l->up && l->why[0] == '\0') {
+        char address[ADDRESS_TEXT];
+
+        nx_conn_address(conn, address, sizeof(address));
+        nx_info("%s called and was not let in: %s", address, why);
+    }
     if (l->up && !conn->bye_received)
         nx_mesh_lost(&mesh->machine, l->rank, l->why[0] != '\0' ? l->why : why);
     if (!l->up && !l->accepted) {

@@ -4,6 +4,7 @@
  * rank did wrong. */
 #include "cluster/seed.h"
 
+#include "base/log.h"
 #include "cluster/plain.h"
 
 #include <stdarg.h>
@@ -48,6 +49,8 @@ void nx_seed_note(struct nx_seed_machine *m, const struct nx_seed_client *client
     }
     note->count++;
     snprintf(note->from, sizeof(note->from), "%s", client->from);
+    if (note->count == 1)
+        nx_info("the seed, of %s: %s", client->from, plain);
 }
 
 /* ", 3 are missing: ranks 1, 2, 5", or without the list when those that are there have no wishes. */

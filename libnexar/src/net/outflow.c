@@ -6,6 +6,8 @@
 #include "base/slab.h"
 #include "wire/tag.h"
 
+enum { HELD_MAX = 65536 };
+
 static struct nx_slab slab = NX_SLAB_INIT(struct nx_outflow, 256);
 
 /* ---- by key ---- */
@@ -156,19 +158,32 @@ void nx_outflow_land(struct nx_send_req *req)
 
 /* ---- held back, ended ---- */
 
-void nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
+nexar_status nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
-    struct nx_outflow *flow = hold ? nx_outflow_get(peer, key) : nx_outflow_find(peer, key);
+    struct nx_outflow *flow = nx_outflow_find(peer, key);
     bool stopped;
 
+    if (flow == NULL && hold) {
+        /* Which it may never release. */
+        if (peer->held >= HELD_MAX)
+            return nx_fail(NEXAR_EPROTO, "it held back more than %d keys", HELD_MAX);
+        flow = nx_outflow_get(peer, key);
+        if (flow == NULL)
+            return nx_fail(NEXAR_ENOMEM, "there is no memory for what it held back");
+    }
     if (flow == NULL || flow->held == hold)
-        return;
+        return NEXAR_OK;
     stopped = nx_outflow_stops(flow);
     flow->held = hold;
+    if (hold)
+        peer->held++;
+    else
+        peer->held--;
     if (nx_outflow_stops(flow) && !stopped)
         atomic_fetch_add(&peer->stopped, 1);
     else if (!nx_outflow_stops(flow) && stopped)
         atomic_fetch_sub(&peer->stopped, 1);
+    return NEXAR_OK;
 }
 
 void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended)
@@ -181,6 +196,8 @@ void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended)
         next = nx_hash_walk(&peer->flows, node);
         if (nx_outflow_stops(flow))
             atomic_fetch_sub(&peer->stopped, 1);
+        if (flow->held)
+            peer->held--;
         flow->held = false;
         for (struct nx_list *pos = flow->waiting.next; pos != &flow->waiting; pos = pos->next)
             nx_container_of(pos, struct nx_send_req, link)->waiting = false;

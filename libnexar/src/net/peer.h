@@ -24,6 +24,7 @@ struct nx_peer {
     nexar_conn *conn;     /* a reference; the one of the mesh, also after its end, for its texts */
     char why[160];        /* it is gone */
     struct nx_hash flows; /* struct nx_outflow */
+    uint32_t held;        /* flows that the receiver holds back */
     /* atomic */
     _Atomic uint32_t stopped; /* flows whose messages wait */
     _Atomic uint32_t order[NX_LANE_RELAY + 1];

@@ -113,7 +113,7 @@ static nexar_status announce(struct reader *r)
     nexar_conn *conn = r->conn;
     struct nx_peer *peer = atomic_load(&conn->peer);
     const struct nx_head *head = &r->parser.head;
-    bool ordered = atomic_load(&conn->own) && head->lane != NX_LANE_COLL;
+    bool ordered = head->tag == NX_TAG_MESSAGE && head->lane != NX_LANE_COLL; /* other tags have no number */
     nexar_status st;
 
     r->framed = head->tag == NX_TAG_FRAMED;

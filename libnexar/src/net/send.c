@@ -312,13 +312,16 @@ void nx_send_cancel(struct nx_send_req *req, nexar_status why)
         req->done(req, why);
 }
 
-void nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
+nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
+    nexar_status st;
+
     nx_lock(&peer->lock);
-    nx_outflow_hold(peer, key, hold);
+    st = nx_outflow_hold(peer, key, hold);
     nx_unlock(&peer->lock);
     if (!hold)
         pump(peer, key);
+    return st;
 }
 
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 static const QUIC_API_TABLE *api;
 static HQUIC registration;
@@ -25,6 +26,24 @@ _Static_assert(sizeof(struct nx_event) == sizeof(QUIC_SQE) && offsetof(struct nx
 static uint32_t poll_msquic(void)
 {
     return api->ExecutionPoll(execution);
+}
+
+/* A handshake that has begun costs some 100 KiB, nearly all of it TLS's, and one forged packet begins it.  So once
+ * there are 64, callers must first show that they get our answers, by a Retry, for which nothing is remembered.
+ * MsQuic wants that as parts in 65535 of the machine's memory, and takes a handshake for 34 KiB. */
+static void guard_handshakes(void)
+{
+    enum { HANDSHAKES = 64, MSQUIC_ESTIMATE = 34 * 1024 };
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t parts = (uint64_t)HANDSHAKES * MSQUIC_ESTIMATE * UINT16_MAX / (memory + 1);
+    uint16_t limit = parts == 0 ? 1 : parts > UINT16_MAX ? UINT16_MAX : (uint16_t)parts;
+    QUIC_SETTINGS settings = {0};
+
+    /* Answers of that kind in 100 ms: a large job may well begin at once. */
+    settings.MaxBindingStatelessOperations = 1000;
+    settings.IsSet.MaxBindingStatelessOperations = 1;
+    api->SetParam(NULL, QUIC_PARAM_GLOBAL_RETRY_MEMORY_PERCENT, sizeof(limit), &limit);
+    api->SetParam(NULL, QUIC_PARAM_GLOBAL_SETTINGS, sizeof(settings), &settings);
 }
 
 static void open_once(void)
@@ -58,6 +77,7 @@ static void open_once(void)
         opened = nx_quic_fail(status, "MsQuic does not start");
         return;
     }
+    guard_handshakes();
     nx_engine_set_poll(poll_msquic);
 }
 
