@@ -13,7 +13,7 @@ static void go(nexar_comm *comm, uint32_t to)
 
 static void wait_for_go(nexar_comm *comm, uint32_t from)
 {
-    must(nexar_recv(comm, NULL, 0, from, 999, NULL, NULL, NULL) == NEXAR_OK);
+    must(nexar_recv(comm, NULL, 0, from, 999, NULL, NULL) == NEXAR_OK);
 }
 
 /* ---- deadlines ---- */
@@ -43,13 +43,13 @@ static void time_out(nexar_comm *comm, void *arg)
         must(nexar_op_wait(op, 1) == NEXAR_EAGAIN);
         must_fail(nexar_op_wait(op, NEXAR_FOREVER), NEXAR_ETIMEDOUT, 1, "broadcast #3|waiting for rank 1 (127.0.0.1:");
         nexar_op_close(op);
-        must_fail(nexar_recv(comm, &x, 8, 1, 5, NULL, &soon, NULL), NEXAR_ETIMEDOUT, 1,
+        must_fail(nexar_recv(comm, &x, 8, 1, 5, NULL, &soon), NEXAR_ETIMEDOUT, 1,
                   "recv from rank 1 (127.0.0.1:|tag 5|nothing after 0.");
-        must_fail(nexar_recv(comm, &x, 8, NEXAR_ANY, NEXAR_ANY, NULL, &soon, NULL), NEXAR_ETIMEDOUT, NEXAR_NO_RANK,
+        must_fail(nexar_recv(comm, &x, 8, NEXAR_ANY, NEXAR_ANY, NULL, &soon), NEXAR_ETIMEDOUT, NEXAR_NO_RANK,
                   "recv from any rank, any tag: nothing after 0.");
         must_fail(nexar_sendrecv(comm, &x, 8, rank, 5, &y, 8, 1, 5, NULL, &soon), NEXAR_ETIMEDOUT, 1,
                   "sendrecv from rank 1");
-        must(nexar_recv(comm, &y, 8, rank, 5, NULL, NULL, NULL) == NEXAR_OK);
+        must(nexar_recv(comm, &y, 8, rank, 5, NULL, NULL) == NEXAR_OK);
         must_fail(nexar_probe(comm, 1, 5, NULL, &soon), NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "probe: no such message");
         go(comm, 1);
     }
@@ -148,14 +148,14 @@ static void cancel_receives(nexar_comm *comm, void *arg)
 
     (void)arg;
     if (rank == 0) {
-        must(nexar_recv(comm, &word, 4, 1, 5, NULL, NULL, &op) == NEXAR_OK);
+        must(nexar_recv_nb(comm, &word, 4, 1, 5, NULL, &op) == NEXAR_OK);
         must(nexar_op_cancel(op) == NEXAR_OK);
         must_fail(nexar_op_wait(op, NEXAR_FOREVER), NEXAR_ECANCELLED, 1, "recv from rank 1|tag 5|cancelled");
         nexar_op_close(op);
-        must(nexar_recv(comm, &word, 4, NEXAR_ANY, NEXAR_ANY, NULL, NULL, &op) == NEXAR_OK);
+        must(nexar_recv_nb(comm, &word, 4, NEXAR_ANY, NEXAR_ANY, NULL, &op) == NEXAR_OK);
         nexar_op_close(op);
         go(comm, 1);
-        must(nexar_recv(comm, &word, 4, 1, 5, NULL, NULL, NULL) == NEXAR_OK && word == 8);
+        must(nexar_recv(comm, &word, 4, 1, 5, NULL, NULL) == NEXAR_OK && word == 8);
     } else if (rank == 1) {
         wait_for_go(comm, 0);
         word = 8;
@@ -192,7 +192,7 @@ static void wait_for_leaver(nexar_comm *comm, void *arg)
         return;
     }
     if (rank == 0) {
-        must_fail(nexar_recv(comm, &byte, 1, 1, 0, NULL, NULL, NULL), NEXAR_EPEER, 1,
+        must_fail(nexar_recv(comm, &byte, 1, 1, 0, NULL, NULL), NEXAR_EPEER, 1,
                   "recv from rank 1|rank 1 (127.0.0.1:|has left: it closed its communicator");
         must_fail(nexar_probe(comm, 1, 0, NULL, NULL), NEXAR_EPEER, 1, "rank 1|has left");
         must_fail(nexar_send(comm, x, 1, 1, 0, NULL, NULL), NEXAR_EPEER, 1, "rank 1|has left");
@@ -231,7 +231,7 @@ static void leave_in_the_middle(nexar_comm *comm, void *arg)
     (void)arg;
     if (nexar_comm_rank(comm) == 2) {
         must(nexar_barrier(comm, NULL, &op) == NEXAR_OK);
-        must(nexar_recv(comm, &byte, 1, 0, 0, NULL, NULL, &recv) == NEXAR_OK);
+        must(nexar_recv_nb(comm, &byte, 1, 0, 0, NULL, &recv) == NEXAR_OK);
         nexar_comm_close(comm);
         must_fail(nexar_op_wait(op, NEXAR_FOREVER), NEXAR_ECLOSED, NEXAR_NO_RANK, "barrier #1|rank 2 closed");
         must(nexar_op_wait(recv, NEXAR_FOREVER) == NEXAR_ECLOSED);
@@ -284,10 +284,10 @@ static void lose_one(nexar_comm *comm, void *arg)
         go(comm, 3);
     switch (rank) {
     case 0:
-        must_fail(nexar_recv(comm, x, 1, NEXAR_ANY, 0, NULL, NULL, NULL), NEXAR_EPEER, 3, "rank 3 (127.0.0.1:|is lost");
+        must_fail(nexar_recv(comm, x, 1, NEXAR_ANY, 0, NULL, NULL), NEXAR_EPEER, 3, "rank 3 (127.0.0.1:|is lost");
         break;
     case 1:
-        must_fail(nexar_recv(comm, x, 1, 3, 0, NULL, NULL, NULL), NEXAR_EPEER, 3, "rank 3 (127.0.0.1:|is lost");
+        must_fail(nexar_recv(comm, x, 1, 3, 0, NULL, NULL), NEXAR_EPEER, 3, "rank 3 (127.0.0.1:|is lost");
         break;
     case 3:
         for (int i = 0; i < 4; i++) /* they have left the barrier */

@@ -43,10 +43,11 @@ static void differ(nexar_comm *comm, void *arg)
     bool odd = rank == d->who;
     nexar_error error = {.size = sizeof(error)};
     nexar_status st = NEXAR_OK;
+    nx_time until = nx_now() + CHECK_PATIENCE;
 
     must(make(comm, &sum10, NULL) == NEXAR_OK);
     /* Who only sends may have gone on when the others find out; then it is the next call that fails. */
-    for (int turn = 0; turn < 1000 && st == NEXAR_OK; turn++)
+    while (st == NEXAR_OK && nx_now() < until)
         st = make(comm, odd ? &d->odd : &d->most, NULL);
     must_fail(st, NEXAR_EMISMATCH, JOB_ANY_PEER, d->words);
     must(nexar_last_error_info(&error) == NEXAR_OK && error.sequence >= 2 && error.comm == nexar_comm_id(comm));
