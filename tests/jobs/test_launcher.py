@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,41 +88,6 @@ def test_program(start: Start) -> None:
     process = start(*jobkit.nexar("run", "-n", "2", "--", "sh", "-c", 'echo "$0 $1 $NEXAR_RANK"', "a b", "--c"))
     assert process.wait() == 0
     assert process.lines() == {rank: [f"a b --c {rank}"] for rank in "01"}
-
-
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-def test_program_in_c(start: Start, tmp_path: Path) -> None:
-    """Built as the README says, and run with ranks in C."""
-    source = tmp_path / "program.c"
-    source.write_text(
-        """
-        #include <nexar/nexar.h>
-        #include <stdio.h>
-
-        int main(void)
-        {
-            nexar_comm *comm;
-            nexar_status st = nexar_init(NULL, &comm);
-            if (st != NEXAR_OK) {
-                fprintf(stderr, "%s: %s\\n", nexar_status_name(st), nexar_last_error());
-                return 1;
-            }
-            float x[3] = {1, 2, (float)nexar_comm_rank(comm)};
-            st = nexar_all_reduce(comm, x, x, 3, NEXAR_FLOAT32, NEXAR_SUM, NULL, NULL);
-            printf("%s rank %u of %u: %g %g %g\\n", nexar_status_name(st), nexar_comm_rank(comm),
-                   nexar_comm_size(comm), x[0], x[1], x[2]);
-            nexar_comm_close(comm);
-            return st == NEXAR_OK ? 0 : 1;
-        }
-        """
-    )
-    flags = subprocess.run(
-        jobkit.nexar("info", "--cflags", "--libs"), check=True, capture_output=True, text=True
-    ).stdout
-    subprocess.run(["cc", str(source), *flags.split(), "-o", str(tmp_path / "program")], check=True, timeout=60)
-    process = start(*jobkit.nexar("run", "-n", "4", "--", "./program"))
-    assert process.wait() == 0, process.stderr
-    assert process.lines() == {str(rank): [f"OK rank {rank} of 4: 4 8 6"] for rank in range(4)}
 
 
 def test_several_machines(job: Start) -> None:
