@@ -56,6 +56,8 @@ static void start(struct bench_run *run, size_t i)
 
     if (run->rank == 0)
         bench_must(nexar_send(run->comm, slot, run->nbytes, 1, 0, NULL, op));
+    else if (op == NULL)
+        bench_must(nexar_recv(run->comm, slot, run->nbytes, 0, 0, NULL, NULL));
     else
         bench_must(nexar_recv_nb(run->comm, slot, run->nbytes, 0, 0, NULL, op));
 }
