@@ -38,8 +38,10 @@ static bool wanted(struct nx_lanes *lanes, struct nx_msg *msg, bool ordered, str
     return (!ordered || nx_order_next(lanes, msg, scope)) && nx_recv_for(lanes, &msg->key, scope) != NULL;
 }
 
-/* Whether it must wait before it begins.  One that is alone on its stream can wait there later, when its bytes come. */
-static bool must_wait(struct nx_lanes *lanes, const struct nx_msg *msg, const struct nx_source *source)
+/* Whether it must wait before it begins.  One that is alone on its stream can wait there later, when its bytes come;
+ * so does one whose turn it is while others wait for theirs: somebody may want those. */
+static bool must_wait(struct nx_lanes *lanes, const struct nx_msg *msg, bool ordered, struct nx_scope *scope,
+                      const struct nx_source *source)
 {
     const struct nx_lane_limits *l = &lanes->limits;
     struct nx_flow *flow;
@@ -47,18 +49,19 @@ static bool must_wait(struct nx_lanes *lanes, const struct nx_msg *msg, const st
     if (!source->shared && !source->whole)
         return false;
     if (nx_lanes_full(lanes, msg->key.peer))
-        return true;
+        return !ordered || !nx_order_holds_up(lanes, msg, scope);
     flow = source->whole ? nx_flow_find(lanes, &msg->key) : NULL;
     return flow != NULL && (flow->count >= l->lane_messages || flow->bytes + msg->len > l->lane_bytes);
 }
 
-/* An empty message has nothing that could wait in its stream; only its sender could have known better. */
+/* An empty message has nothing that could wait in its stream; a sender that was told to stop could have known better.
+ */
 static bool too_many(struct nx_lanes *lanes, const struct nx_msg *msg)
 {
     struct nx_flow *flow = msg->len == 0 ? nx_flow_find(lanes, &msg->key) : NULL;
     const struct nx_lane_peer *peer = &lanes->peer[msg->key.peer];
 
-    return (flow != NULL && flow->count >= 2 * lanes->limits.lane_messages) ||
+    return (flow != NULL && flow->held && flow->count >= 2 * lanes->limits.lane_messages) ||
            peer->unread_bytes >= (peer->draining ? 4 : 2) * lanes->limits.unread_bytes;
 }
 
@@ -73,7 +76,7 @@ static nexar_status admit(struct nx_lanes *lanes, struct nx_msg *msg, bool order
         scope = nx_scope_for_arrival(lanes, msg->key.peer, msg->key.scope, &st);
     if (st != NEXAR_OK)
         return st;
-    if (must_wait(lanes, msg, source) && !wanted(lanes, msg, ordered, scope)) {
+    if (must_wait(lanes, msg, ordered, scope, source) && !wanted(lanes, msg, ordered, scope)) {
         stall(lanes, msg->key.peer, source);
         return NEXAR_EAGAIN;
     }
@@ -147,15 +150,16 @@ static size_t room_for(struct nx_lanes *lanes, struct nx_msg *msg, size_t n)
 {
     const struct nx_lane_limits *l = &lanes->limits;
     uint64_t peer = lanes->peer[msg->key.peer].unread_bytes, room = n;
+    uint64_t most = l->unread_bytes / 4 * 3; /* the rest is for streams that others need, too */
 
     /* Whoever leaves has windows full of data under way, and no more than that. */
     if (lanes->peer[msg->key.peer].draining)
         return peer + n <= 4 * l->unread_bytes ? n : 0;
     if (msg->source->whole)
         return n; /* it was looked at when it began */
-    room = less(room, peer < l->unread_bytes ? l->unread_bytes - peer : 0);
     if (msg->source->shared)
-        return (size_t)room;
+        return (size_t)less(room, peer < l->unread_bytes ? l->unread_bytes - peer : 0);
+    room = less(room, peer < most ? most - peer : 0);
     if (msg->flow->count > l->lane_messages)
         return 0;
     return (size_t)less(room, msg->flow->bytes < l->lane_bytes ? l->lane_bytes - msg->flow->bytes : 0);

@@ -15,7 +15,12 @@ static void put_back(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope
         if (nx_msg_match(lanes, msg, recv, todo))
             return;
     }
-    nx_list_push_front(&msg->flow->unread, &msg->link);
+    /* Others may have come back before it, and some of those have come after it. */
+    for (at = msg->flow->unread.next; at != &msg->flow->unread; at = at->next) {
+        if (nx_container_of(at, struct nx_msg, link)->number > msg->number)
+            break;
+    }
+    nx_list_insert_before(at, &msg->link);
     if (scope == NULL)
         return;
     for (at = scope->unread.next; at != &scope->unread; at = at->next) {

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CONTROL_MAX = 4096 }; /* archive of one of our control messages */
+enum {
+    CONTROL_MAX = 4096,           /* archive of one of our control messages */
+    CONTROL_BACKLOG_MAX = 4 << 20 /* of such messages that the peer does not take */
+};
 
 /* ---- addresses ---- */
 
@@ -247,6 +250,8 @@ nexar_status nx_conn_control(nexar_conn *conn, const struct nx_message *message,
         return nx_fail(NEXAR_EINVAL, "a control message of %zu bytes is too long", archive);
     if (!atomic_load(&conn->own))
         return NEXAR_OK; /* nexar/1 has none of our messages */
+    if (nx_outbox_backlog(&conn->control) > CONTROL_BACKLOG_MAX)
+        return nx_fail(NEXAR_EPEER, "it does not take our control messages");
     head.len = NX_FRAME_HEADER + archive;
     n = nx_head_encode(&head, bytes);
     nx_frame_header_encode(&(struct nx_frame_header){.payload_length = (uint32_t)archive}, bytes + n);

@@ -36,7 +36,7 @@ void nx_lanes_fini(struct nx_lanes *lanes)
     while ((node = nx_hash_walk(&lanes->flows, NULL)) != NULL) {
         struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
 
-        flow->held = false;
+        nx_flow_unhold(lanes, flow);
         if (!nx_list_empty(&flow->unread)) {
             nx_msg_discard(lanes, nx_container_of(flow->unread.next, struct nx_msg, link), &todo);
             continue; /* with its last message the flow goes too */
@@ -216,7 +216,7 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
             nx_list_remove(pos);
             nx_recv_end(nx_container_of(pos, struct nx_recv, link), why, &todo);
         }
-        flow->held = false;
+        nx_flow_unhold(lanes, flow);
         nx_flow_tidy(lanes, flow);
     }
     for (node = nx_hash_walk(&lanes->scopes, NULL); node != NULL; node = nx_hash_walk(&lanes->scopes, node)) {

@@ -97,7 +97,6 @@ struct nx_scope {
     struct nx_list coll_unread; /* COLL */
     struct nx_list probes;      /* struct nx_probe: threads that wait for a message to be unread */
     struct nx_list running;     /* struct nx_coll_call */
-    struct nx_list dropped;     /* struct nx_coll_call: ended by others before they began here */
     uint64_t started;           /* sequence of the last collective that began here */
     /* A message of a collective that does not fit what runs here.  Engine, no lock held. */
     void (*mismatch)(void *owner, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count);
@@ -106,7 +105,8 @@ struct nx_scope {
 };
 
 /* What is kept of messages that nobody waits for.  The sender of a key is told to stop at half of the first two.
- * Beyond lane_bytes or lane_messages the streams of that key wait, beyond unread_bytes all streams of that peer do. */
+ * Beyond lane_bytes or lane_messages the streams of that key wait, beyond unread_bytes all streams of that peer do;
+ * those that carry one message stop at three quarters of it, so that they never hold up the small ones. */
 struct nx_lane_limits {
     uint64_t lane_bytes, lane_messages; /* per key */
     uint64_t unread_bytes;              /* per peer; each message costs NX_MSG_COST more than its payload */
@@ -137,6 +137,7 @@ struct nx_lane_peer {
     uint64_t unread_bytes;                  /* as limited */
     struct nx_list stalled;                 /* struct nx_source: streams that wait for room */
     uint32_t orphans;                       /* communicators that only its messages know */
+    uint32_t held;                          /* keys that it was told to stop with; NX_HELD_MAX */
     bool draining;     /* it wants to leave: what is on its way is taken in, whatever the limits say */
     nexar_status gone; /* not NEXAR_OK: nothing more will come from it */
 };
@@ -200,10 +201,6 @@ void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope);
 /* A collective begins; if messages for it are there already and do not fit, the first of them is given. */
 bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
                     uint64_t *their_call, uint64_t *their_count);
-/* Another rank has ended a collective that has not begun here: what has come for it is dropped, and what comes.  `call`
- * stays in the table until nx_scope_undrop. */
-void nx_scope_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
-void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call);
 /* It has ended; what comes for it from now on is dropped. */
 void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
 

@@ -50,6 +50,12 @@ struct nx_flow *nx_flow_get(struct nx_lanes *lanes, const struct nx_key *key)
     return flow;
 }
 
+void nx_flow_unhold(struct nx_lanes *lanes, struct nx_flow *flow)
+{
+    lanes->peer[flow->key.peer].held -= flow->held;
+    flow->held = false;
+}
+
 void nx_flow_tidy(struct nx_lanes *lanes, struct nx_flow *flow)
 {
     if (!nx_list_empty(&flow->posted) || flow->count != 0 || flow->held)
@@ -124,14 +130,17 @@ bool nx_msg_enter(struct nx_lanes *lanes, struct nx_msg *msg)
 static void check(struct nx_lanes *lanes, struct nx_flow *flow)
 {
     const struct nx_lane_limits *l = &lanes->limits;
+    uint32_t *held = &lanes->peer[flow->key.peer].held;
 
     /* Half of the limit is for what is on its way while the sender has not heard it yet. */
-    if (!flow->held && (flow->bytes > l->lane_bytes / 2 || flow->count > l->lane_messages / 2)) {
+    if (!flow->held && *held < NX_HELD_MAX && (flow->bytes > l->lane_bytes / 2 || flow->count > l->lane_messages / 2)) {
         flow->held = true;
+        ++*held;
         atomic_fetch_add_explicit(&lanes->stats.held, 1, memory_order_relaxed);
         lanes->events.hold(lanes->owner, &flow->key, true);
     } else if (flow->held && flow->bytes <= l->lane_bytes / 8 && flow->count <= l->lane_messages / 8) {
         flow->held = false;
+        --*held;
         lanes->events.hold(lanes->owner, &flow->key, false);
     }
 }
@@ -271,29 +280,14 @@ struct nx_recv *nx_recv_for(struct nx_lanes *lanes, const struct nx_key *key, st
     return first;
 }
 
-static bool is_dropped(const struct nx_scope *scope, uint64_t sequence)
-{
-    for (const struct nx_list *pos = scope->dropped.next; pos != &scope->dropped; pos = pos->next) {
-        if (nx_container_of(pos, struct nx_coll_call, link)->sequence == sequence)
-            return true;
-    }
-    return false;
-}
-
 /* COLL without a receive: true if the message is for something that has ended, or for another call than the one that
  * runs. */
 static bool unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     uint64_t sequence = nx_tag_sequence(msg->key.id);
 
-    if (!scope->claimed)
+    if (!scope->claimed || sequence > scope->started)
         return false;
-    if (sequence > scope->started) {
-        bool dropped = is_dropped(scope, sequence);
-
-        atomic_fetch_add_explicit(&lanes->stats.stale, dropped, memory_order_relaxed);
-        return dropped;
-    }
     nx_list_for_each_safe(pos, tmp, &scope->running)
     {
         struct nx_coll_call *call = nx_container_of(pos, struct nx_coll_call, link);

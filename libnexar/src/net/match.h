@@ -53,6 +53,8 @@ void nx_todo_run(struct nx_lanes *lanes, struct nx_todo *todo);
 struct nx_flow *nx_flow_find(struct nx_lanes *lanes, const struct nx_key *key);
 /* NULL when memory is short. */
 struct nx_flow *nx_flow_get(struct nx_lanes *lanes, const struct nx_key *key);
+/* Forgets that the sender was told to stop. */
+void nx_flow_unhold(struct nx_lanes *lanes, struct nx_flow *flow);
 /* Frees a flow of which nothing is left. */
 void nx_flow_tidy(struct nx_lanes *lanes, struct nx_flow *flow);
 
@@ -96,6 +98,8 @@ void nx_msg_withdraw(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_todo 
 bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo);
 /* True if it is this message's turn. */
 bool nx_order_next(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope);
+/* True if others wait for nothing but this message. */
+bool nx_order_holds_up(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope);
 /* Drops those that wait for their turn: of a scope, or (NULL) all. */
 void nx_order_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_todo *todo);
 

@@ -105,21 +105,28 @@ static struct nexar_op *next_to_cancel(struct nx_net *net)
 
 void nx_net_close_ops(struct nx_net *net, nexar_status why)
 {
-    struct nx_waiter waiter;
     struct nexar_op *op;
-    bool any;
 
-    nx_waiter_init(&waiter);
     nx_lock(&net->lock);
     atomic_store(&net->closed, true);
-    net->idle = &waiter;
     while ((op = next_to_cancel(net)) != NULL) {
         nx_unlock(&net->lock);
         op->class->cancel(op, why);
         nx_op_drop(op);
         nx_lock(&net->lock);
     }
+    nx_unlock(&net->lock);
+}
+
+void nx_net_wait_ops(struct nx_net *net)
+{
+    struct nx_waiter waiter;
+    bool any;
+
+    nx_waiter_init(&waiter);
+    nx_lock(&net->lock);
     any = !nx_list_empty(&net->ops);
+    net->idle = &waiter;
     nx_unlock(&net->lock);
     while (any && nx_waiter_wait(&waiter, NX_NEVER) == NEXAR_EINTR)
         continue;

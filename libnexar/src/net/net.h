@@ -65,7 +65,10 @@ void nx_net_fini(struct nx_net *net);
 nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op);
 /* It has ended: call before nx_op_finish. */
 void nx_net_op_end(struct nx_net *net, struct nx_inflight *inflight);
-/* No more ops begin; those in flight end with `why`.  Blocks until they have. */
+/* No more ops begin; those in flight are told to end with `why`.  A send on its way ends when it has arrived, or with
+ * its connection. */
 void nx_net_close_ops(struct nx_net *net, nexar_status why);
+/* Blocks until the last op has ended. */
+void nx_net_wait_ops(struct nx_net *net);
 
 #endif

@@ -43,6 +43,11 @@ bool nx_order_next(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_s
     return msg->order == *next_of(lanes, msg, scope);
 }
 
+bool nx_order_holds_up(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope)
+{
+    return nx_order_next(lanes, msg, scope) && find(lanes, &msg->key, msg->order + 1) != NULL;
+}
+
 bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     uint32_t *next = next_of(lanes, msg, scope);
@@ -54,6 +59,8 @@ bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *
             return false;
         msg->early = true;
         nx_hash_insert(&lanes->early, &msg->early_node, hash_of(&key, msg->order));
+        if (msg->order == *next + 1)
+            nx_lanes_unstall(lanes, key.peer, UINT32_MAX); /* the one that holds it up may be among those that wait */
         return true;
     }
     while (msg != NULL) {

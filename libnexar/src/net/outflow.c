@@ -6,8 +6,6 @@
 #include "base/slab.h"
 #include "wire/tag.h"
 
-enum { HELD_MAX = 65536 };
-
 static struct nx_slab slab = NX_SLAB_INIT(struct nx_outflow, 256);
 
 /* ---- by key ---- */
@@ -138,9 +136,19 @@ struct nx_send_req *nx_outflow_next(struct nx_peer *peer, struct nx_outflow *flo
     req = nx_container_of(flow->waiting.next, struct nx_send_req, link);
     if (!nx_outflow_may_leave(peer, flow, req))
         return NULL;
+    /* Before the flow is seen to have stopped no longer: who sends then must get a later number. */
+    nx_outflow_number(req);
     unqueue(peer, flow, req);
     nx_outflow_leave(flow, req);
     return req;
+}
+
+void nx_outflow_number(struct nx_send_req *req)
+{
+    if (req->order == NULL || req->numbered)
+        return;
+    req->head.order = atomic_fetch_add(req->order, 1);
+    req->numbered = true;
 }
 
 void nx_outflow_leave(struct nx_outflow *flow, struct nx_send_req *req)
@@ -158,32 +166,26 @@ void nx_outflow_land(struct nx_send_req *req)
 
 /* ---- held back, ended ---- */
 
-nexar_status nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
+bool nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
     struct nx_outflow *flow = nx_outflow_find(peer, key);
     bool stopped;
 
-    if (flow == NULL && hold) {
-        /* Which it may never release. */
-        if (peer->held >= HELD_MAX)
-            return nx_fail(NEXAR_EPROTO, "it held back more than %d keys", HELD_MAX);
+    if (hold && (flow == NULL || !flow->held) && peer->held >= NX_HELD_MAX)
+        return false;
+    if (hold && flow == NULL)
         flow = nx_outflow_get(peer, key);
-        if (flow == NULL)
-            return nx_fail(NEXAR_ENOMEM, "there is no memory for what it held back");
-    }
+    /* Without memory for it, messages wait at the receiver's end. */
     if (flow == NULL || flow->held == hold)
-        return NEXAR_OK;
+        return true;
     stopped = nx_outflow_stops(flow);
     flow->held = hold;
-    if (hold)
-        peer->held++;
-    else
-        peer->held--;
+    peer->held += hold ? 1 : UINT32_MAX;
     if (nx_outflow_stops(flow) && !stopped)
         atomic_fetch_add(&peer->stopped, 1);
     else if (!nx_outflow_stops(flow) && stopped)
         atomic_fetch_sub(&peer->stopped, 1);
-    return NEXAR_OK;
+    return true;
 }
 
 void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended)
@@ -196,8 +198,7 @@ void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended)
         next = nx_hash_walk(&peer->flows, node);
         if (nx_outflow_stops(flow))
             atomic_fetch_sub(&peer->stopped, 1);
-        if (flow->held)
-            peer->held--;
+        peer->held -= flow->held;
         flow->held = false;
         for (struct nx_list *pos = flow->waiting.next; pos != &flow->waiting; pos = pos->next)
             nx_container_of(pos, struct nx_send_req, link)->waiting = false;

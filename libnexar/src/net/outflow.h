@@ -32,14 +32,17 @@ bool nx_outflow_may_leave(struct nx_peer *peer, const struct nx_outflow *flow, c
 void nx_outflow_enqueue(struct nx_peer *peer, struct nx_outflow *flow, struct nx_send_req *req);
 /* One that waits gives up; false if it does not wait. */
 bool nx_outflow_withdraw(struct nx_peer *peer, struct nx_send_req *req);
-/* The next that may leave, counted as in flight; NULL if there is none. */
+/* The next that may leave, counted as in flight and with its order number; NULL if there is none. */
 struct nx_send_req *nx_outflow_next(struct nx_peer *peer, struct nx_outflow *flow);
 /* Is in flight; is no longer. */
 void nx_outflow_leave(struct nx_outflow *flow, struct nx_send_req *req);
 void nx_outflow_land(struct nx_send_req *req);
 
-/* The receiver holds the key back, or lets it go on.  NEXAR_EPROTO: there are too many of them. */
-nexar_status nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
+/* Takes the next order number, once. */
+void nx_outflow_number(struct nx_send_req *req);
+
+/* The receiver holds the key back, or lets it go on.  False: it holds back more keys than NX_HELD_MAX. */
+bool nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
 /* Nothing is held back any more; all that waits is moved to `ended`. */
 void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended);
 /* Bytes that have not arrived; 0: nothing waits, nothing is in flight. */

@@ -23,8 +23,8 @@ struct nx_peer {
     enum nx_peer_state state;
     nexar_conn *conn;     /* a reference; the one of the mesh, also after its end, for its texts */
     char why[160];        /* it is gone */
-    struct nx_hash flows; /* struct nx_outflow */
-    uint32_t held;        /* flows that the receiver holds back */
+    struct nx_hash flows; /* struct nx_outflow, see outflow.h */
+    uint32_t held;        /* of these, by the receiver */
     /* atomic */
     _Atomic uint32_t stopped; /* flows whose messages wait */
     _Atomic uint32_t order[NX_LANE_RELAY + 1];

@@ -27,10 +27,13 @@ static nexar_status encode(struct nx_send_req *req, bool own)
 {
     struct nx_head head = req->head;
 
+    if (!own && head.len > NX_MESSAGE_MAX)
+        return nx_fail(NEXAR_EMSGSIZE, "rank %u speaks nexar/1, whose messages have at most %llu bytes",
+                       req->peer->rank, (unsigned long long)NX_MESSAGE_MAX);
     if (own) {
+        nx_outflow_number(req);
         head.tag = NX_TAG_MESSAGE;
-        if (req->order != NULL)
-            head.order = atomic_fetch_add_explicit(req->order, 1, memory_order_relaxed);
+        head.order = req->head.order;
     } else if (nx_lane_framed(head.lane)) {
         head.tag = NX_TAG_FRAMED;
     } else if (head.lane == NX_LANE_RAW) {
@@ -162,6 +165,7 @@ static void large_done(struct nx_quic_send *send, nexar_status status)
         status = send_part(req);
         if (status == NEXAR_OK)
             return;
+        cut(req->conn, status); /* the rest will never come */
     }
     nx_conn_drop(req->conn);
     land(req);
@@ -190,6 +194,12 @@ static bool is_small(nexar_conn *conn, const struct nx_send_req *req)
     return req->payload_len <= conn->net->config.small_bytes && atomic_load(&conn->own);
 }
 
+/* The peer does not keep up: no more copies for it. */
+static bool congested(nexar_conn *conn)
+{
+    return nx_outbox_backlog(&conn->small) + atomic_load(&conn->eager_bytes) > BACKLOG_MAX;
+}
+
 /* Sends what may leave of a flow. */
 static void pump(struct nx_peer *peer, const struct nx_key *key)
 {
@@ -211,7 +221,7 @@ static void pump(struct nx_peer *peer, const struct nx_key *key)
             return;
         conn = nx_peer_conn(peer, &st);
         if (conn != NULL) {
-            small = is_small(conn, req);
+            small = is_small(conn, req) && !congested(conn);
             st = small ? send_small(conn, req) : send_large(conn, req);
             nx_conn_drop(conn);
         }
@@ -280,10 +290,10 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
         return st;
     req->peer = peer;
     req->waiting = false;
+    req->numbered = false;
     req->head.len = len + req->prefix_len;
     nx_list_init(&req->link);
-    if (nx_outbox_backlog(&conn->small) + atomic_load(&conn->eager_bytes) > BACKLOG_MAX)
-        large = true; /* the peer does not keep up: no more copies */
+    large = large || congested(conn);
     if (large || atomic_load(&peer->stopped) != 0)
         st = take_place(peer, req, large);
     if (st == NEXAR_OK)
@@ -312,16 +322,17 @@ void nx_send_cancel(struct nx_send_req *req, nexar_status why)
         req->done(req, why);
 }
 
-nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
+bool nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
-    nexar_status st;
+    bool fine = true;
 
     nx_lock(&peer->lock);
-    st = nx_outflow_hold(peer, key, hold);
+    if (peer->state == NX_PEER_UP)
+        fine = nx_outflow_hold(peer, key, hold);
     nx_unlock(&peer->lock);
     if (!hold)
         pump(peer, key);
-    return st;
+    return fine;
 }
 
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why)

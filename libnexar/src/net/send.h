@@ -22,7 +22,7 @@ struct nx_send_req {
     /* Once, on the engine or on a thread that calls in, no lock held. */
     void (*done)(struct nx_send_req *req, nexar_status status);
     /* net/ */
-    struct nx_peer *peer;
+    _Atomic(struct nx_peer *) peer; /* NULL: not sent yet */
     struct nx_outflow *flow;
     struct nx_list link; /* waiting, or in flight, in its flow */
     nexar_conn *conn;    /* a reference while in flight */
@@ -32,6 +32,7 @@ struct nx_send_req {
     uint8_t bytes[NX_HEAD_MAX + NX_FRAME_HEADER];
     uint8_t bytes_len;
     bool waiting, started;
+    bool numbered; /* head.order is set */
 };
 
 /* NEXAR_OK: taken, the memory is free, `done` is not called.  NEXAR_EAGAIN: `done` follows.  Else nothing was sent. */
@@ -40,8 +41,8 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req);
 /* A message that still waits ends with `why`; one that is on its way goes on.  `done` follows in any case. */
 void nx_send_cancel(struct nx_send_req *req, nexar_status why);
 
-/* Engine.  The receiver holds a key back, or lets it go on.  NEXAR_EPROTO: there are too many of them. */
-nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
+/* Engine.  The receiver holds a key back, or lets it go on.  False: it holds back more than it may. */
+bool nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
 
 /* Engine.  Whatever waits for this peer ends with `why`. */
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why);

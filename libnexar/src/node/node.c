@@ -205,8 +205,11 @@ static void cancel_joining(void *arg)
 /* After the connections, and after the last op. */
 static void free_rest(struct nx_node *node)
 {
-    if (node->comm != NULL)
-        nx_comm_detach(node->comm);
+    if (node->comm != NULL && node->comm->scope != NULL) {
+        nx_scope_close(&node->net.lanes, node->comm->scope);
+        node->comm->scope = NULL;
+        nx_coll_watch_stop(node->comm);
+    }
     nx_comm_drop(node->comm);
     if (node->net_open)
         nx_net_fini(&node->net);
@@ -241,6 +244,7 @@ static void close_world(nexar_comm *comm, void *arg)
     if (node->mesh != NULL)
         nx_mesh_leave(node->mesh, nx_after(nx_now(), node->options.linger));
     nx_mesh_close(node->mesh); /* its events reach for `joining` */
+    nx_net_wait_ops(&node->net);
     nx_joining_free(node->joining);
     free_rest(node);
 }

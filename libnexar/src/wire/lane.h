@@ -24,6 +24,9 @@ enum nx_lane {
 /* The reference drops a message that is longer, without a word to the sender. */
 #define NX_MESSAGE_MAX ((uint64_t)1 << 32)
 
+/* How many keys a receiver may hold back of one sender at the same time: each costs the sender memory. */
+#define NX_HELD_MAX 4096
+
 /* Offsets in an archive are signed 32 bits, and its length is a multiple of 8. */
 #define NX_ARCHIVE_MAX ((uint64_t)INT32_MAX - 7)
 
