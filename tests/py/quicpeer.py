@@ -22,7 +22,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from cryptography import x509
 
-PATIENCE = 10.0  # of every wait, in seconds
+PATIENCE = 20.0  # of every wait, in seconds
 HOST = "127.0.0.1"
 _CID = 8  # bytes of our connection ids
 
@@ -149,6 +149,7 @@ class Link:
     def take(self, event: events.QuicEvent) -> None:
         if isinstance(event, events.HandshakeCompleted):
             self.connected = True
+            self._endpoint.ready.append(self)
             self.alpn = event.alpn_protocol or ""
         elif isinstance(event, events.StreamDataReceived):
             if self.on_data is not None:
@@ -176,6 +177,7 @@ class Endpoint:
         self.address: Address = self.socket.getsockname()
         self.server = server
         self.accepted: list[Link] = []
+        self.ready: list[Link] = []  # those whose handshake is done, in that order
         self.links: dict[bytes, Link] = {}  # by connection id
 
     def all(self) -> list[Link]:
@@ -234,13 +236,10 @@ class Driver:
             return self._new_endpoint(configuration(False, alpn, credentials, **more))
 
     def accepted(self, endpoint: Endpoint, number: int, timeout: float = PATIENCE) -> Link:
-        """The connection that came as the number-th, when it is set up."""
+        """The connection that was set up as the number-th."""
 
-        def ready() -> list[Link]:
-            return [link for link in endpoint.accepted if link.connected]
-
-        self.wait(lambda: len(ready()) > number, f"call number {number}", timeout)
-        return ready()[number]
+        self.wait(lambda: len(endpoint.ready) > number, f"call number {number}", timeout)
+        return endpoint.ready[number]
 
     def wait(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         with self.lock:

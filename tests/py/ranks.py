@@ -73,10 +73,12 @@ class Rank:
         self._answers: queue.Queue[str] = queue.Queue()
         self._thread = threading.Thread(target=self._read, name=name)
         self._thread.start()
+        self.busy = True  # an answer has not come yet
         self.end()
 
     def begin(self, code: str) -> None:
         assert self.process.stdin is not None
+        self.busy = True
         self.process.stdin.write(json.dumps(code) + "\n")
         self.process.stdin.flush()
 
@@ -87,6 +89,7 @@ class Rank:
         except queue.Empty:
             raise AssertionError(f"no answer within {timeout} s; the log:\n{self.log.read_text()}") from None
         assert answer, f"the process has ended; the log:\n{self.log.read_text()}"
+        self.busy = False
         outcome, value = ast.literal_eval(answer)
         if outcome == "raised":
             raise Raised(*value)
@@ -107,7 +110,7 @@ class Rank:
         """How long the log is: what comes next is behind."""
         return self.log.stat().st_size
 
-    def until_logged(self, words: str, since: int = 0, timeout: float = PATIENCE) -> str:
+    def until_logged(self, words: str, since: int = 0, timeout: float = 5.0) -> str:
         """Waits for a line that matches, and gives it."""
         deadline = time.monotonic() + timeout
         while True:
