@@ -5,7 +5,6 @@
 #include "sim.h"
 
 #include "base/mem.h"
-#include "coll/sched_check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,20 +30,40 @@ static unsigned char *rubbish(size_t nbytes)
     return p;
 }
 
-void sim_init(struct sim *sim, nx_build_fn build, struct nx_shape shape, size_t size)
+void sim_init_each(struct sim *sim, nx_build_fn build, const struct nx_shape *shapes,
+                   const struct nx_check_sizes *sizes, size_t size)
 {
-    *sim = (struct sim){.n = shape.n, .size = size, .count = shape.count, .in_place = shape.in_place};
-    sim->scheds = must(calloc(shape.n, sizeof(*sim->scheds)));
-    sim->bufs = must(calloc(shape.n, sizeof(*sim->bufs)));
-    for (shape.rank = 0; shape.rank < shape.n; shape.rank++) {
-        struct nx_sched *s = &sim->scheds[shape.rank];
-        unsigned char **bufs = sim->bufs[shape.rank];
+    uint32_t n = shapes[0].n;
 
-        build(s, &shape);
-        bufs[NX_BUF_RECV] = rubbish(shape.count * size);
-        bufs[NX_BUF_SEND] = shape.in_place ? bufs[NX_BUF_RECV] : rubbish(shape.count * size);
+    *sim = (struct sim){.n = n, .size = size};
+    sim->sizes = must(calloc(n, sizeof(*sim->sizes)));
+    sim->scheds = must(calloc(n, sizeof(*sim->scheds)));
+    sim->bufs = must(calloc(n, sizeof(*sim->bufs)));
+    for (uint32_t r = 0; r < n; r++) {
+        struct nx_sched *s = &sim->scheds[r];
+        unsigned char **bufs = sim->bufs[r];
+
+        sim->sizes[r] = sizes[r];
+        build(s, &shapes[r]);
+        bufs[NX_BUF_RECV] = rubbish(sizes[r].recv * size);
+        bufs[NX_BUF_SEND] = sizes[r].in_place ? bufs[NX_BUF_RECV] : rubbish(sizes[r].send * size);
         bufs[NX_BUF_SCRATCH] = rubbish(s->scratch * size);
     }
+}
+
+void sim_init(struct sim *sim, nx_build_fn build, struct nx_shape shape, size_t size)
+{
+    struct nx_shape *shapes = must(calloc(shape.n, sizeof(*shapes)));
+    struct nx_check_sizes *sizes = must(calloc(shape.n, sizeof(*sizes)));
+
+    for (uint32_t r = 0; r < shape.n; r++) {
+        shapes[r] = shape;
+        shapes[r].rank = r;
+        sizes[r] = (struct nx_check_sizes){.send = shape.count, .recv = shape.count, .in_place = shape.in_place};
+    }
+    sim_init_each(sim, build, shapes, sizes, size);
+    free(shapes);
+    free(sizes);
 }
 
 void sim_fini(struct sim *sim)
@@ -52,10 +71,11 @@ void sim_fini(struct sim *sim)
     for (uint32_t r = 0; r < sim->n; r++) {
         nx_sched_fini(&sim->scheds[r]);
         free(sim->bufs[r][NX_BUF_RECV]);
-        if (!sim->in_place)
+        if (!sim->sizes[r].in_place)
             free(sim->bufs[r][NX_BUF_SEND]);
         free(sim->bufs[r][NX_BUF_SCRATCH]);
     }
+    free(sim->sizes);
     free(sim->scheds);
     free(sim->bufs);
 }
@@ -78,12 +98,11 @@ void sim_finish(struct sim *sim)
 nexar_status sim_check(const struct sim *sim)
 {
     const struct nx_sched **all = must(calloc(sim->n, sizeof(*all)));
-    struct nx_check_sizes sizes = {.send = sim->count, .recv = sim->count, .in_place = sim->in_place};
     nexar_status st = NEXAR_OK;
 
     for (uint32_t r = 0; r < sim->n && st == NEXAR_OK; r++) {
         all[r] = &sim->scheds[r];
-        st = nx_sched_check(&sim->scheds[r], r, sim->n, &sizes);
+        st = nx_sched_check(&sim->scheds[r], r, sim->n, &sim->sizes[r]);
     }
     if (st == NEXAR_OK)
         st = nx_sched_check_all(all, sim->n);
@@ -294,6 +313,10 @@ static void run_step(struct run *run, struct at at)
         break;
     case NX_STEP_REDUCE:
         run->fn(memory(run, at.rank, t->dst_buf, t->dst), memory(run, at.rank, t->src_buf, t->src), t->count);
+        break;
+    case NX_STEP_FILL:
+        for (size_t i = 0; i < t->count; i++)
+            memcpy(memory(run, at.rank, t->dst_buf, t->dst + i), run->sim->identity, run->sim->size);
         break;
     case NX_STEP_JOIN:
         break;

@@ -3,6 +3,7 @@
 #define NX_TEST_SIM_H
 
 #include "coll/build.h"
+#include "coll/sched_check.h"
 #include "math/reduce.h"
 #include "rng.h"
 
@@ -10,9 +11,9 @@
 
 struct sim {
     uint32_t n;
-    size_t size; /* bytes of an element */
-    size_t count;
-    bool in_place;
+    size_t size;                  /* bytes of an element */
+    struct nx_check_sizes *sizes; /* per rank */
+    unsigned char identity[16];   /* what a step fills with */
     struct nx_sched *scheds;
     unsigned char *(*bufs)[NX_BUFS]; /* per rank; in place SEND and RECV are the same pointer */
 };
@@ -23,8 +24,10 @@ enum sim_sends {
     SIM_RENDEZVOUS, /* together with its receive */
 };
 
-/* Builds the schedules, not finished yet, and buffers of exactly the right size, filled with rubbish.  `shape.rank` is
- * ignored. */
+/* Builds the schedules, not finished yet, and buffers of exactly the right size, filled with rubbish. */
+void sim_init_each(struct sim *sim, nx_build_fn build, const struct nx_shape *shapes,
+                   const struct nx_check_sizes *sizes, size_t size);
+/* The same for shapes that differ in their rank alone, and buffers of `count` elements. */
 void sim_init(struct sim *sim, nx_build_fn build, struct nx_shape shape, size_t size);
 void sim_fini(struct sim *sim);
 

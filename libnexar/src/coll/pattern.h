@@ -103,4 +103,10 @@ static inline uint32_t nx_fold_rank(struct nx_fold f, uint32_t worker)
     return worker < f.idle ? 2 * worker + 1 : worker + f.idle;
 }
 
+/* The first rank for which a worker works; for the number of workers, n. */
+static inline uint32_t nx_fold_first(struct nx_fold f, uint32_t worker)
+{
+    return worker < f.idle ? 2 * worker : worker + f.idle;
+}
+
 #endif

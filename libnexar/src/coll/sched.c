@@ -109,6 +109,15 @@ int32_t nx_sched_reduce(struct nx_sched *s, struct nx_slice src, struct nx_slice
     return local(s, NX_STEP_REDUCE, src, dst, a0, a1);
 }
 
+int32_t nx_sched_fill(struct nx_sched *s, struct nx_slice dst, int32_t a0, int32_t a1)
+{
+    need_scratch(s, dst);
+    return add(
+        s,
+        (struct nx_step){
+            .kind = NX_STEP_FILL, .dst_buf = (uint8_t)dst.buf, .after = {a0, a1}, .dst = dst.off, .count = dst.count});
+}
+
 int32_t nx_sched_join(struct nx_sched *s, int32_t a0, int32_t a1)
 {
     return add(s, (struct nx_step){.kind = NX_STEP_JOIN, .after = {a0, a1}});
@@ -196,7 +205,8 @@ void nx_sched_describe(const struct nx_sched *s, uint32_t step, char *text, size
 {
     static const char *const names[] = {
         [NX_STEP_SEND] = "send to", [NX_STEP_RECV] = "recv from", [NX_STEP_RECV_REDUCE] = "recv and reduce from",
-        [NX_STEP_COPY] = "copy",    [NX_STEP_REDUCE] = "reduce",  [NX_STEP_JOIN] = "join",
+        [NX_STEP_COPY] = "copy",    [NX_STEP_REDUCE] = "reduce",  [NX_STEP_FILL] = "fill",
+        [NX_STEP_JOIN] = "join",
     };
     const struct nx_step *t = &s->steps[step];
 

@@ -31,6 +31,7 @@ enum nx_step_kind {
     NX_STEP_RECV_REDUCE, /* from peer; dst = dst op what came */
     NX_STEP_COPY,        /* dst = src */
     NX_STEP_REDUCE,      /* dst = dst op src */
+    NX_STEP_FILL,        /* dst = the identity of the operator */
     NX_STEP_JOIN,        /* nothing; for a step that needs more than two predecessors */
 };
 
@@ -83,6 +84,7 @@ int32_t nx_sched_recv_reduce(struct nx_sched *s, uint32_t peer, uint32_t tag, st
 /* The two slices have the same length and do not overlap. */
 int32_t nx_sched_copy(struct nx_sched *s, struct nx_slice src, struct nx_slice dst, int32_t a0, int32_t a1);
 int32_t nx_sched_reduce(struct nx_sched *s, struct nx_slice src, struct nx_slice dst, int32_t a0, int32_t a1);
+int32_t nx_sched_fill(struct nx_sched *s, struct nx_slice dst, int32_t a0, int32_t a1);
 int32_t nx_sched_join(struct nx_sched *s, int32_t a0, int32_t a1);
 
 /* Computes what a runner needs; afterwards running it allocates nothing here.  NEXAR_OK, NEXAR_ENOMEM (memory, or more

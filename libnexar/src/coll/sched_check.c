@@ -37,7 +37,7 @@ static bool reads_src(const struct nx_step *t)
 
 static bool writes_dst(const struct nx_step *t)
 {
-    return receives(t) || t->kind == NX_STEP_COPY || t->kind == NX_STEP_REDUCE;
+    return receives(t) || t->kind == NX_STEP_COPY || t->kind == NX_STEP_REDUCE || t->kind == NX_STEP_FILL;
 }
 
 static nexar_status bad(const struct nx_sched *s, uint32_t step, const char *what)

@@ -10,44 +10,149 @@
 #include <string.h>
 
 #define KiB UINT64_C(1024)
+#define MiB (1024 * KiB)
 #define ANY_N 1, UINT32_MAX
 #define ANY_BYTES 0, UINT64_MAX
 
 enum {
-    FLAT,
-    DIRECT,
-    DOUBLING,
-    RING,
-    HALVING,
-    BINOMIAL,
-    SCATTER,
-    DISSEMINATION,
+    ALL_REDUCE_FLAT,
+    ALL_REDUCE_DIRECT,
+    ALL_REDUCE_DOUBLING,
+    ALL_REDUCE_RING,
+    ALL_REDUCE_HALVING,
+    BROADCAST_BINOMIAL,
+    BROADCAST_SCATTER,
+    BROADCAST_CHAIN,
+    BARRIER_DISSEMINATION,
+    REDUCE_FLAT,
+    REDUCE_DIRECT,
+    REDUCE_BINOMIAL,
+    REDUCE_CHAIN,
+    ALL_GATHER_FLAT,
+    ALL_GATHER_DOUBLING,
+    ALL_GATHER_BRUCK,
+    ALL_GATHER_RING,
+    REDUCE_SCATTER_DIRECT,
+    REDUCE_SCATTER_RING,
+    REDUCE_SCATTER_HALVING,
+    ALL_TO_ALL_PAIRWISE,
+    ALL_TO_ALL_BRUCK,
+    GATHER_LINEAR,
+    GATHER_BINOMIAL,
+    SCATTER_LINEAR,
+    SCATTER_BINOMIAL,
+    SCAN_FLAT,
+    SCAN_DOUBLING,
+    SCAN_CHAIN,
+    EXCLUSIVE_SCAN_FLAT,
+    EXCLUSIVE_SCAN_DOUBLING,
+    EXCLUSIVE_SCAN_CHAIN,
+    ALL_GATHER_V_FLAT,
+    ALL_GATHER_V_RING,
+    REDUCE_SCATTER_V_DIRECT,
+    REDUCE_SCATTER_V_RING,
+    REDUCE_SCATTER_V_HALVING,
+    ALL_TO_ALL_V_PAIRWISE,
+    GATHER_V_LINEAR,
+    SCATTER_V_LINEAR,
 };
 
 static const struct nx_algorithm algorithms[] = {
-    [FLAT] = {NX_COLL_ALL_REDUCE, "flat", nx_build_all_reduce_flat, true, 0},
-    [DIRECT] = {NX_COLL_ALL_REDUCE, "direct", nx_build_all_reduce_direct, true, 256 * KiB},
-    [DOUBLING] = {NX_COLL_ALL_REDUCE, "rd", nx_build_all_reduce_rd, false, 0},
-    [RING] = {NX_COLL_ALL_REDUCE, "ring", nx_build_all_reduce_ring, false, 256 * KiB},
-    [HALVING] = {NX_COLL_ALL_REDUCE, "rsag", nx_build_all_reduce_rsag, false, 0},
-    [BINOMIAL] = {NX_COLL_BROADCAST, "binomial", nx_build_broadcast_binomial, true, 0},
-    [SCATTER] = {NX_COLL_BROADCAST, "scatter", nx_build_broadcast_scatter, true, 256 * KiB},
-    [DISSEMINATION] = {NX_COLL_BARRIER, "dissemination", nx_build_barrier_dissemination, true, 0},
+    [ALL_REDUCE_FLAT] = {NX_COLL_ALL_REDUCE, "flat", nx_build_all_reduce_flat, true, 0},
+    [ALL_REDUCE_DIRECT] = {NX_COLL_ALL_REDUCE, "direct", nx_build_all_reduce_direct, true, 256 * KiB},
+    [ALL_REDUCE_DOUBLING] = {NX_COLL_ALL_REDUCE, "rd", nx_build_all_reduce_rd, false, 0},
+    [ALL_REDUCE_RING] = {NX_COLL_ALL_REDUCE, "ring", nx_build_all_reduce_ring, false, 256 * KiB},
+    [ALL_REDUCE_HALVING] = {NX_COLL_ALL_REDUCE, "rsag", nx_build_all_reduce_rsag, false, 0},
+    [BROADCAST_BINOMIAL] = {NX_COLL_BROADCAST, "binomial", nx_build_broadcast_binomial, true, 0},
+    [BROADCAST_SCATTER] = {NX_COLL_BROADCAST, "scatter", nx_build_broadcast_scatter, true, 256 * KiB},
+    [BROADCAST_CHAIN] = {NX_COLL_BROADCAST, "chain", nx_build_broadcast_chain, true, 256 * KiB},
+    [BARRIER_DISSEMINATION] = {NX_COLL_BARRIER, "dissemination", nx_build_barrier_dissemination, true, 0},
+    [REDUCE_FLAT] = {NX_COLL_REDUCE, "flat", nx_build_reduce_flat, true, 0},
+    [REDUCE_DIRECT] = {NX_COLL_REDUCE, "direct", nx_build_reduce_direct, true, 256 * KiB},
+    [REDUCE_BINOMIAL] = {NX_COLL_REDUCE, "binomial", nx_build_reduce_binomial, false, 0},
+    [REDUCE_CHAIN] = {NX_COLL_REDUCE, "chain", nx_build_reduce_chain, true, 256 * KiB},
+    [ALL_GATHER_FLAT] = {NX_COLL_ALL_GATHER, "flat", nx_build_all_gather_flat, true, 0},
+    [ALL_GATHER_DOUBLING] = {NX_COLL_ALL_GATHER, "rd", nx_build_all_gather_rd, true, 0},
+    [ALL_GATHER_BRUCK] = {NX_COLL_ALL_GATHER, "bruck", nx_build_all_gather_bruck, true, 0},
+    [ALL_GATHER_RING] = {NX_COLL_ALL_GATHER, "ring", nx_build_all_gather_ring, true, 0},
+    [REDUCE_SCATTER_DIRECT] = {NX_COLL_REDUCE_SCATTER, "direct", nx_build_reduce_scatter_direct, true, 256 * KiB},
+    [REDUCE_SCATTER_RING] = {NX_COLL_REDUCE_SCATTER, "ring", nx_build_reduce_scatter_ring, false, 256 * KiB},
+    [REDUCE_SCATTER_HALVING] = {NX_COLL_REDUCE_SCATTER, "halving", nx_build_reduce_scatter_halving, false, 0},
+    [ALL_TO_ALL_PAIRWISE] = {NX_COLL_ALL_TO_ALL, "pairwise", nx_build_all_to_all_pairwise, true, 0},
+    [ALL_TO_ALL_BRUCK] = {NX_COLL_ALL_TO_ALL, "bruck", nx_build_all_to_all_bruck, true, 0},
+    [GATHER_LINEAR] = {NX_COLL_GATHER, "linear", nx_build_gather_linear, true, 0},
+    [GATHER_BINOMIAL] = {NX_COLL_GATHER, "binomial", nx_build_gather_binomial, true, 0},
+    [SCATTER_LINEAR] = {NX_COLL_SCATTER, "linear", nx_build_scatter_linear, true, 0},
+    [SCATTER_BINOMIAL] = {NX_COLL_SCATTER, "binomial", nx_build_scatter_binomial, true, 0},
+    [SCAN_FLAT] = {NX_COLL_SCAN, "flat", nx_build_scan_flat, true, 0},
+    [SCAN_DOUBLING] = {NX_COLL_SCAN, "rd", nx_build_scan_rd, false, 0},
+    [SCAN_CHAIN] = {NX_COLL_SCAN, "chain", nx_build_scan_chain, true, 64 * KiB},
+    [EXCLUSIVE_SCAN_FLAT] = {NX_COLL_EXCLUSIVE_SCAN, "flat", nx_build_exclusive_scan_flat, true, 0},
+    [EXCLUSIVE_SCAN_DOUBLING] = {NX_COLL_EXCLUSIVE_SCAN, "rd", nx_build_exclusive_scan_rd, false, 0},
+    [EXCLUSIVE_SCAN_CHAIN] = {NX_COLL_EXCLUSIVE_SCAN, "chain", nx_build_exclusive_scan_chain, true, 64 * KiB},
+    [ALL_GATHER_V_FLAT] = {NX_COLL_ALL_GATHER_V, "flat", nx_build_all_gather_flat, true, 0},
+    [ALL_GATHER_V_RING] = {NX_COLL_ALL_GATHER_V, "ring", nx_build_all_gather_ring, true, 0},
+    [REDUCE_SCATTER_V_DIRECT] = {NX_COLL_REDUCE_SCATTER_V, "direct", nx_build_reduce_scatter_direct, true, 256 * KiB},
+    [REDUCE_SCATTER_V_RING] = {NX_COLL_REDUCE_SCATTER_V, "ring", nx_build_reduce_scatter_ring, false, 256 * KiB},
+    [REDUCE_SCATTER_V_HALVING] = {NX_COLL_REDUCE_SCATTER_V, "halving", nx_build_reduce_scatter_halving, false, 0},
+    [ALL_TO_ALL_V_PAIRWISE] = {NX_COLL_ALL_TO_ALL_V, "pairwise", nx_build_all_to_all_pairwise, true, 0},
+    [GATHER_V_LINEAR] = {NX_COLL_GATHER_V, "linear", nx_build_gather_linear, true, 0},
+    [SCATTER_V_LINEAR] = {NX_COLL_SCATTER_V, "linear", nx_build_scatter_linear, true, 0},
 };
 #define ALGORITHMS (sizeof(algorithms) / sizeof(algorithms[0]))
 
-/* To be tuned by measurement; tests/vectors/select.txt freezes what it chooses.  The last two rules of all_reduce are
- * for many ranks that insist on sums by rank. */
+/* To be tuned by measurement; tests/vectors/select.txt freezes what it chooses.  Small vectors: fewest rounds, and as
+ * long as there are few ranks the n messages of a flat algorithm cost less than its rounds save.  Large ones: fewest
+ * bytes.  Up to 16 ranks all sums are by rank; so are those of the rules after one that is for any size, which are for
+ * many ranks that insist on it. */
 static const struct nx_rule defaults[] = {
-    {&algorithms[FLAT], 1, 16, 0, 32 * KiB},
-    {&algorithms[DIRECT], 1, 16, ANY_BYTES},
-    {&algorithms[DOUBLING], ANY_N, 0, 64 * KiB},
-    {&algorithms[RING], ANY_N, ANY_BYTES},
-    {&algorithms[FLAT], ANY_N, 0, 32 * KiB},
-    {&algorithms[DIRECT], ANY_N, ANY_BYTES},
-    {&algorithms[SCATTER], 3, UINT32_MAX, 256 * KiB, UINT64_MAX},
-    {&algorithms[BINOMIAL], ANY_N, ANY_BYTES},
-    {&algorithms[DISSEMINATION], ANY_N, ANY_BYTES},
+    {&algorithms[ALL_REDUCE_FLAT], 1, 16, 0, 32 * KiB},
+    {&algorithms[ALL_REDUCE_DIRECT], 1, 16, ANY_BYTES},
+    {&algorithms[ALL_REDUCE_DOUBLING], ANY_N, 0, 64 * KiB},
+    {&algorithms[ALL_REDUCE_RING], ANY_N, ANY_BYTES},
+    {&algorithms[ALL_REDUCE_FLAT], ANY_N, 0, 32 * KiB},
+    {&algorithms[ALL_REDUCE_DIRECT], ANY_N, ANY_BYTES},
+    {&algorithms[BROADCAST_SCATTER], 3, UINT32_MAX, 256 * KiB, UINT64_MAX},
+    {&algorithms[BROADCAST_BINOMIAL], ANY_N, ANY_BYTES},
+    {&algorithms[BARRIER_DISSEMINATION], ANY_N, ANY_BYTES},
+    /* The chain moves half of direct's bytes at the root, but takes n rounds until the first one is there. */
+    {&algorithms[REDUCE_FLAT], 1, 16, 0, 32 * KiB},
+    {&algorithms[REDUCE_DIRECT], 1, 16, 0, 4 * MiB},
+    {&algorithms[REDUCE_BINOMIAL], ANY_N, 0, 256 * KiB},
+    {&algorithms[REDUCE_CHAIN], ANY_N, ANY_BYTES},
+    /* Doubling copies nothing, but pays for idle ranks where n is no power of two: one rule for each power would be
+     * many, so bruck does it for all. */
+    {&algorithms[ALL_GATHER_FLAT], 1, 8, 0, 64 * KiB},
+    {&algorithms[ALL_GATHER_BRUCK], ANY_N, 0, 64 * KiB},
+    {&algorithms[ALL_GATHER_RING], ANY_N, ANY_BYTES},
+    {&algorithms[REDUCE_SCATTER_DIRECT], 1, 16, ANY_BYTES},
+    {&algorithms[REDUCE_SCATTER_HALVING], ANY_N, 0, 256 * KiB},
+    {&algorithms[REDUCE_SCATTER_RING], ANY_N, ANY_BYTES},
+    {&algorithms[REDUCE_SCATTER_DIRECT], ANY_N, ANY_BYTES},
+    /* In one round up to NX_PEERS_AT_ONCE peers; beyond that rounds count if blocks are some hundred bytes. */
+    {&algorithms[ALL_TO_ALL_BRUCK], 10, 64, 0, 4 * KiB},
+    {&algorithms[ALL_TO_ALL_BRUCK], 65, UINT32_MAX, 0, 64 * KiB},
+    {&algorithms[ALL_TO_ALL_PAIRWISE], ANY_N, ANY_BYTES},
+    {&algorithms[GATHER_BINOMIAL], 5, UINT32_MAX, 0, 64 * KiB},
+    {&algorithms[GATHER_LINEAR], ANY_N, ANY_BYTES},
+    {&algorithms[SCATTER_BINOMIAL], 5, UINT32_MAX, 0, 64 * KiB},
+    {&algorithms[SCATTER_LINEAR], ANY_N, ANY_BYTES},
+    /* A chain is slow for the last rank until there are more segments than ranks. */
+    {&algorithms[SCAN_FLAT], 1, 16, 0, 64 * KiB},
+    {&algorithms[SCAN_DOUBLING], 17, UINT32_MAX, 0, 1 * MiB},
+    {&algorithms[SCAN_CHAIN], ANY_N, ANY_BYTES},
+    {&algorithms[EXCLUSIVE_SCAN_FLAT], 1, 16, 0, 64 * KiB},
+    {&algorithms[EXCLUSIVE_SCAN_DOUBLING], 17, UINT32_MAX, 0, 1 * MiB},
+    {&algorithms[EXCLUSIVE_SCAN_CHAIN], ANY_N, ANY_BYTES},
+    {&algorithms[ALL_GATHER_V_FLAT], 1, 16, 0, 64 * KiB},
+    {&algorithms[ALL_GATHER_V_RING], ANY_N, ANY_BYTES},
+    {&algorithms[REDUCE_SCATTER_V_DIRECT], 1, 16, ANY_BYTES},
+    {&algorithms[REDUCE_SCATTER_V_HALVING], ANY_N, 0, 256 * KiB},
+    {&algorithms[REDUCE_SCATTER_V_RING], ANY_N, ANY_BYTES},
+    {&algorithms[REDUCE_SCATTER_V_DIRECT], ANY_N, ANY_BYTES},
+    {&algorithms[ALL_TO_ALL_V_PAIRWISE], ANY_N, ANY_BYTES},
+    {&algorithms[GATHER_V_LINEAR], ANY_N, ANY_BYTES},
+    {&algorithms[SCATTER_V_LINEAR], ANY_N, ANY_BYTES},
 };
 #define DEFAULTS (sizeof(defaults) / sizeof(defaults[0]))
 
@@ -55,6 +160,19 @@ static const char *const colls[NX_COLLS] = {
     [NX_COLL_ALL_REDUCE] = "all_reduce",
     [NX_COLL_BROADCAST] = "broadcast",
     [NX_COLL_BARRIER] = "barrier",
+    [NX_COLL_REDUCE] = "reduce",
+    [NX_COLL_ALL_GATHER] = "all_gather",
+    [NX_COLL_REDUCE_SCATTER] = "reduce_scatter",
+    [NX_COLL_ALL_TO_ALL] = "all_to_all",
+    [NX_COLL_GATHER] = "gather",
+    [NX_COLL_SCATTER] = "scatter",
+    [NX_COLL_SCAN] = "scan",
+    [NX_COLL_EXCLUSIVE_SCAN] = "exclusive_scan",
+    [NX_COLL_ALL_GATHER_V] = "all_gather_v",
+    [NX_COLL_REDUCE_SCATTER_V] = "reduce_scatter_v",
+    [NX_COLL_ALL_TO_ALL_V] = "all_to_all_v",
+    [NX_COLL_GATHER_V] = "gather_v",
+    [NX_COLL_SCATTER_V] = "scatter_v",
 };
 
 const char *nx_coll_name(enum nx_coll coll)
@@ -120,7 +238,7 @@ static bool parse_size(struct part text, uint64_t *out)
     if (digits > 0) {
         char last = text.at[digits - 1];
 
-        unit = last == 'k' ? KiB : last == 'm' ? KiB * KiB : last == 'g' ? KiB * KiB * KiB : 1;
+        unit = last == 'k' ? KiB : last == 'm' ? MiB : last == 'g' ? KiB * MiB : 1;
         digits -= unit != 1;
     }
     if (digits == 0)
@@ -152,7 +270,7 @@ static void list_names(int coll, char *text, size_t cap)
 static nexar_status parse_algorithm(struct part rule, struct part coll, struct part name,
                                     const struct nx_algorithm **out)
 {
-    char reason[160];
+    char reason[320];
     int found = -1;
 
     for (int i = 0; i < NX_COLLS; i++)
@@ -163,8 +281,7 @@ static nexar_status parse_algorithm(struct part rule, struct part coll, struct p
             *out = &algorithms[i];
             return NEXAR_OK;
         }
-    snprintf(reason, sizeof(reason), "%s",
-             found < 0 ? "is no collective that has a choice" : "is none of its algorithms");
+    snprintf(reason, sizeof(reason), "%s", found < 0 ? "is no collective" : "is none of its algorithms");
     list_names(found, reason, sizeof(reason));
     return fail(rule, found < 0 ? coll : name, reason);
 }

@@ -11,8 +11,21 @@ enum nx_coll {
     NX_COLL_ALL_REDUCE,
     NX_COLL_BROADCAST,
     NX_COLL_BARRIER,
+    NX_COLL_REDUCE,
+    NX_COLL_ALL_GATHER,
+    NX_COLL_REDUCE_SCATTER,
+    NX_COLL_ALL_TO_ALL,
+    NX_COLL_GATHER,
+    NX_COLL_SCATTER,
+    NX_COLL_SCAN,
+    NX_COLL_EXCLUSIVE_SCAN,
+    NX_COLL_ALL_GATHER_V, /* of blocks of unequal length, as the others to the end */
+    NX_COLL_REDUCE_SCATTER_V,
+    NX_COLL_ALL_TO_ALL_V,
+    NX_COLL_GATHER_V,
+    NX_COLL_SCATTER_V,
 };
-#define NX_COLLS 3
+#define NX_COLLS 16
 
 struct nx_algorithm {
     enum nx_coll coll;
@@ -28,7 +41,7 @@ struct nx_rule {
     uint64_t min_bytes, max_bytes;
 };
 
-#define NX_RULES_LIMIT 64
+#define NX_RULES_LIMIT 128
 
 struct nx_select {
     struct nx_rule rules[NX_RULES_LIMIT];
@@ -43,7 +56,8 @@ struct nx_select {
  * NEXAR_OK, NEXAR_ECONFIG with the part that is wrong in the text. */
 nexar_status nx_select_init(struct nx_select *select, const char *tune, bool reproducible);
 
-/* Never NULL: the last rules of each collective fit everything.  `nbytes`: of the whole vector. */
+/* Never NULL: the last rules of each collective fit everything.  `nbytes`: of the whole vector, all blocks of it; 0
+ * where not all ranks know it (all_to_all_v, gather_v, scatter_v). */
 const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
                                                uint64_t nbytes);
 

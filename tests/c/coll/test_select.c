@@ -102,11 +102,12 @@ static void test_errors_name_the_part(void **state)
     refuse("all_reduce:0-", "is not of the form");
     refuse("all_reduce:0-:ring,", "\"\" is not of the form");
     refuse(" all_reduce:0-:ring", "\" all_reduce\" is no collective");
-    refuse("all_gather:0-:ring", "\"all_gather\" is no collective that has a choice: all_reduce, broadcast, barrier");
+    refuse("gather_all:0-:ring",
+           "\"gather_all\" is no collective: all_reduce, broadcast, barrier, reduce, all_gather, ");
     refuse("all_reduce:0-:rings", "\"rings\" is none of its algorithms: flat, direct, rd, ring, rsag");
     refuse("all_reduce:0-:", "\"\" is none of its algorithms");
     refuse("all_reduce:0-:ring:", "\"ring:\" is none of its algorithms");
-    refuse("broadcast:0-:ring", "\"ring\" is none of its algorithms: binomial, scatter");
+    refuse("broadcast:0-:ring", "\"ring\" is none of its algorithms: binomial, scatter, chain");
     refuse("all_reduce:0:ring", "\"0\" is no range of sizes");
     refuse("all_reduce::ring", "\"\" is no range of sizes");
     refuse("all_reduce:-4k:ring", "\"\" is no size");
