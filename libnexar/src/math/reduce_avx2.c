@@ -14,6 +14,11 @@
 #define V ((size_t)32)
 #include "math/reduce_vec.h"
 
+INLINE vec pick(vec mask, vec x, vec y)
+{
+    return (vec)_mm256_blendv_epi8((__m256i)y, (__m256i)x, (__m256i)mask);
+}
+
 /* ---- extremes of integers ---- */
 
 #define NATIVE(name, epi)                                     \
@@ -77,22 +82,14 @@ INLINE vec clean_f64(vec r, vec x, vec y)
 EXTREMES(f32, __m256, ps)
 EXTREMES(f64, __m256d, pd)
 
-INLINE vec first_f16(vec x)
+INLINE vec load_f16(const unsigned char *p)
 {
-    return (vec)_mm256_cvtph_ps(_mm256_castsi256_si128((__m256i)x));
+    return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(const void *)p));
 }
 
-INLINE vec second_f16(vec x)
+INLINE void store_f16(unsigned char *p, vec v)
 {
-    return (vec)_mm256_cvtph_ps(_mm256_extracti128_si256((__m256i)x, 1));
-}
-
-INLINE vec join_f16(vec first, vec second)
-{
-    __m128i low = _mm256_cvtps_ph((__m256)first, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m128i high = _mm256_cvtps_ph((__m256)second, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-
-    return (vec)_mm256_set_m128i(high, low);
+    _mm_storeu_si128((__m128i_u *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
 }
 
 #include "math/reduce_simd.h"

@@ -15,6 +15,11 @@
 #define V ((size_t)64)
 #include "math/reduce_vec.h"
 
+INLINE vec pick(vec mask, vec x, vec y)
+{
+    return (mask & x) | (~mask & y); /* which is one instruction */
+}
+
 /* ---- extremes of integers ---- */
 
 #define NATIVE(name, epi)                                     \
@@ -71,22 +76,14 @@ enum {
 EXTREMES(f32, __m512, ps)
 EXTREMES(f64, __m512d, pd)
 
-INLINE vec first_f16(vec x)
+INLINE vec load_f16(const unsigned char *p)
 {
-    return (vec)_mm512_cvtph_ps(_mm512_castsi512_si256((__m512i)x));
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)p));
 }
 
-INLINE vec second_f16(vec x)
+INLINE void store_f16(unsigned char *p, vec v)
 {
-    return (vec)_mm512_cvtph_ps(_mm512_extracti64x4_epi64((__m512i)x, 1));
-}
-
-INLINE vec join_f16(vec first, vec second)
-{
-    __m256i low = _mm512_cvtps_ph((__m512)first, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256i high = _mm512_cvtps_ph((__m512)second, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-
-    return (vec)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    _mm256_storeu_si256((__m256i_u *)(void *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
 }
 
 #include "math/reduce_simd.h"

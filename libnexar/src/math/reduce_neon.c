@@ -11,6 +11,11 @@
 #define V ((size_t)16)
 #include "math/reduce_vec.h"
 
+INLINE vec pick(vec mask, vec x, vec y)
+{
+    return (vec)vbslq_u8((uint8x16_t)mask, (uint8x16_t)x, (uint8x16_t)y);
+}
+
 /* ---- extremes of integers ---- */
 
 #define NATIVE(name, type, suffix)                    \
@@ -73,19 +78,14 @@ INLINE vec clean_f64(vec r, vec x, vec y)
 EXTREMES(f32, float32x4_t)
 EXTREMES(f64, float64x2_t)
 
-INLINE vec first_f16(vec x)
+INLINE vec load_f16(const unsigned char *p)
 {
-    return (vec)vcvt_f32_f16(vget_low_f16((float16x8_t)x));
+    return (vec)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
 }
 
-INLINE vec second_f16(vec x)
+INLINE void store_f16(unsigned char *p, vec v)
 {
-    return (vec)vcvt_high_f32_f16((float16x8_t)x);
-}
-
-INLINE vec join_f16(vec first, vec second)
-{
-    return (vec)vcvt_high_f16_f32(vcvt_f16_f32((float32x4_t)first), (float32x4_t)second);
+    vst1_u8(p, vreinterpret_u8_f16(vcvt_f16_f32((float32x4_t)v)));
 }
 
 #include "math/reduce_simd.h"

@@ -37,12 +37,6 @@ INLINE void store(unsigned char *p, vec v)
     memcpy(p, &v, V);
 }
 
-/* Where the mask has ones from x, else from y. */
-INLINE vec pick(vec mask, vec x, vec y)
-{
-    return (mask & x) | (~mask & y);
-}
-
 INLINE vec splat_f32(uint32_t n)
 {
     return (vec)((vf32){0} + (float)n);
@@ -53,42 +47,50 @@ INLINE vec splat_f64(uint32_t n)
     return (vec)((vf64){0} + (double)n);
 }
 
-/* `f` is always a constant, so that it is inlined here and not called. */
-INLINE void walk(unsigned char *a, const unsigned char *b, size_t nbytes, vec_op f)
+/* How elements lie in memory while they are computed with: a vector holds `width` bytes of them, widened or not. */
+struct layout {
+    size_t width;
+    vec (*get)(const unsigned char *p);
+    void (*put)(unsigned char *p, vec v);
+};
+
+/* `l` and `f` are always constants, so that all of it is inlined here and nothing is called. */
+INLINE void walk(unsigned char *a, const unsigned char *b, size_t nbytes, struct layout l, vec_op f)
 {
+    const size_t w = l.width;
     size_t i = 0;
 
-    for (; nbytes - i >= 4 * V; i += 4 * V) {
-        store(a + i, f(load(a + i), load(b + i)));
-        store(a + i + V, f(load(a + i + V), load(b + i + V)));
-        store(a + i + 2 * V, f(load(a + i + 2 * V), load(b + i + 2 * V)));
-        store(a + i + 3 * V, f(load(a + i + 3 * V), load(b + i + 3 * V)));
+    for (; nbytes - i >= 4 * w; i += 4 * w) {
+        l.put(a + i, f(l.get(a + i), l.get(b + i)));
+        l.put(a + i + w, f(l.get(a + i + w), l.get(b + i + w)));
+        l.put(a + i + 2 * w, f(l.get(a + i + 2 * w), l.get(b + i + 2 * w)));
+        l.put(a + i + 3 * w, f(l.get(a + i + 3 * w), l.get(b + i + 3 * w)));
     }
-    for (; nbytes - i >= V; i += V)
-        store(a + i, f(load(a + i), load(b + i)));
+    for (; nbytes - i >= w; i += w)
+        l.put(a + i, f(l.get(a + i), l.get(b + i)));
     if (i < nbytes) { /* as if zeros followed */
         unsigned char x[V] = {0};
         unsigned char y[V] = {0};
 
         memcpy(x, a + i, nbytes - i);
         memcpy(y, b + i, nbytes - i);
-        store(x, f(load(x), load(y)));
+        l.put(x, f(l.get(x), l.get(y)));
         memcpy(a + i, x, nbytes - i);
     }
 }
 
 /* The same with one operand for all. */
-INLINE void walk_with(unsigned char *a, vec y, size_t nbytes, vec_op f)
+INLINE void walk_with(unsigned char *a, vec y, size_t nbytes, struct layout l, vec_op f)
 {
     size_t i = 0;
 
-    for (; nbytes - i >= V; i += V)
-        store(a + i, f(load(a + i), y));
+    for (; nbytes - i >= l.width; i += l.width)
+        l.put(a + i, f(l.get(a + i), y));
     if (i < nbytes) {
         unsigned char x[V] = {0};
 
         memcpy(x, a + i, nbytes - i);
-        store(x, f(load(x), y));
+        l.put(x, f(l.get(x), y));
         memcpy(a + i, x, nbytes - i);
     }
 }
