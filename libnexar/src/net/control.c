@@ -56,8 +56,8 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
     case NX_KIND_RELEASE:
         if (!flow_key(&message->hold, &key))
             nx_conn_fault(conn, "it held back a lane that there is not");
-        else if (!nx_send_hold(peer, &key, message->kind == NX_KIND_HOLD))
-            nx_conn_fault(conn, "it holds back more than %d lanes", NX_HELD_MAX);
+        else if (nx_send_hold(peer, &key, message->kind == NX_KIND_HOLD) != NEXAR_OK)
+            nx_conn_fault(conn, "%s", nexar_last_error());
         break;
     case NX_KIND_BYE:
         handle_bye(conn, peer, &message->bye);

@@ -97,6 +97,7 @@ struct nx_scope {
     struct nx_list coll_unread; /* COLL */
     struct nx_list probes;      /* struct nx_probe: threads that wait for a message to be unread */
     struct nx_list running;     /* struct nx_coll_call */
+    struct nx_list dropped;     /* struct nx_coll_call: ended by others before they began here */
     uint64_t started;           /* sequence of the last collective that began here */
     /* A message of a collective that does not fit what runs here.  Engine, no lock held. */
     void (*mismatch)(void *owner, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count);
@@ -201,6 +202,10 @@ void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope);
 /* A collective begins; if messages for it are there already and do not fit, the first of them is given. */
 bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
                     uint64_t *their_call, uint64_t *their_count);
+/* Another rank has ended a collective that has not begun here: what has come for it is dropped, and what comes.  `call`
+ * stays in the table until nx_scope_undrop. */
+void nx_scope_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
+void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call);
 /* It has ended; what comes for it from now on is dropped. */
 void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
 

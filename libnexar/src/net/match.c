@@ -280,14 +280,29 @@ struct nx_recv *nx_recv_for(struct nx_lanes *lanes, const struct nx_key *key, st
     return first;
 }
 
+static bool is_dropped(const struct nx_scope *scope, uint64_t sequence)
+{
+    for (const struct nx_list *pos = scope->dropped.next; pos != &scope->dropped; pos = pos->next) {
+        if (nx_container_of(pos, struct nx_coll_call, link)->sequence == sequence)
+            return true;
+    }
+    return false;
+}
+
 /* COLL without a receive: true if the message is for something that has ended, or for another call than the one that
  * runs. */
 static bool unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     uint64_t sequence = nx_tag_sequence(msg->key.id);
 
-    if (!scope->claimed || sequence > scope->started)
+    if (!scope->claimed)
         return false;
+    if (sequence > scope->started) {
+        bool dropped = is_dropped(scope, sequence);
+
+        atomic_fetch_add_explicit(&lanes->stats.stale, dropped, memory_order_relaxed);
+        return dropped;
+    }
     nx_list_for_each_safe(pos, tmp, &scope->running)
     {
         struct nx_coll_call *call = nx_container_of(pos, struct nx_coll_call, link);

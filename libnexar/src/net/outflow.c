@@ -166,18 +166,18 @@ void nx_outflow_land(struct nx_send_req *req)
 
 /* ---- held back, ended ---- */
 
-bool nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
+nexar_status nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
     struct nx_outflow *flow = nx_outflow_find(peer, key);
     bool stopped;
 
     if (hold && (flow == NULL || !flow->held) && peer->held >= NX_HELD_MAX)
-        return false;
+        return nx_fail(NEXAR_EPROTO, "it held back more than %d keys", NX_HELD_MAX);
     if (hold && flow == NULL)
         flow = nx_outflow_get(peer, key);
     /* Without memory for it, messages wait at the receiver's end. */
     if (flow == NULL || flow->held == hold)
-        return true;
+        return NEXAR_OK;
     stopped = nx_outflow_stops(flow);
     flow->held = hold;
     peer->held += hold ? 1 : UINT32_MAX;
@@ -185,7 +185,7 @@ bool nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
         atomic_fetch_add(&peer->stopped, 1);
     else if (!nx_outflow_stops(flow) && stopped)
         atomic_fetch_sub(&peer->stopped, 1);
-    return true;
+    return NEXAR_OK;
 }
 
 void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended)

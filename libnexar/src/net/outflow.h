@@ -41,8 +41,8 @@ void nx_outflow_land(struct nx_send_req *req);
 /* Takes the next order number, once. */
 void nx_outflow_number(struct nx_send_req *req);
 
-/* The receiver holds the key back, or lets it go on.  False: it holds back more keys than NX_HELD_MAX. */
-bool nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
+/* The receiver holds the key back, or lets it go on.  NEXAR_EPROTO: there are too many of them. */
+nexar_status nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
 /* Nothing is held back any more; all that waits is moved to `ended`. */
 void nx_outflow_end(struct nx_peer *peer, struct nx_list *ended);
 /* Bytes that have not arrived; 0: nothing waits, nothing is in flight. */

@@ -322,17 +322,17 @@ void nx_send_cancel(struct nx_send_req *req, nexar_status why)
         req->done(req, why);
 }
 
-bool nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
+nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)
 {
-    bool fine = true;
+    nexar_status st = NEXAR_OK;
 
     nx_lock(&peer->lock);
     if (peer->state == NX_PEER_UP)
-        fine = nx_outflow_hold(peer, key, hold);
+        st = nx_outflow_hold(peer, key, hold);
     nx_unlock(&peer->lock);
     if (!hold)
         pump(peer, key);
-    return fine;
+    return st;
 }
 
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why)

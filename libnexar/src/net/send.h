@@ -41,8 +41,8 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req);
 /* A message that still waits ends with `why`; one that is on its way goes on.  `done` follows in any case. */
 void nx_send_cancel(struct nx_send_req *req, nexar_status why);
 
-/* Engine.  The receiver holds a key back, or lets it go on.  False: it holds back more than it may. */
-bool nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
+/* Engine.  The receiver holds a key back, or lets it go on.  NEXAR_EPROTO: there are too many of them. */
+nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);
 
 /* Engine.  Whatever waits for this peer ends with `why`. */
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why);

@@ -205,11 +205,8 @@ static void cancel_joining(void *arg)
 /* After the connections, and after the last op. */
 static void free_rest(struct nx_node *node)
 {
-    if (node->comm != NULL && node->comm->scope != NULL) {
-        nx_scope_close(&node->net.lanes, node->comm->scope);
-        node->comm->scope = NULL;
-        nx_coll_watch_stop(node->comm);
-    }
+    if (node->comm != NULL)
+        nx_comm_detach(node->comm);
     nx_comm_drop(node->comm);
     if (node->net_open)
         nx_net_fini(&node->net);
