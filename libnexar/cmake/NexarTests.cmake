@@ -58,6 +58,10 @@ foreach(source IN LISTS test_sources)
         ENVIRONMENT "${test_environment}")
 endforeach()
 
+# The kernels for ARM, on any machine.
+add_test(NAME neon COMMAND Python3::Interpreter "${tests}/aarch64/check_neon.py")
+set_tests_properties(neon PROPERTIES LABELS unit TIMEOUT 300 SKIP_RETURN_CODE 77)
+
 # ---------------------------------------------------------------------------------------------------------------- fuzz
 # tests/fuzz/fuzz_<name>.c with its corpus in tests/fuzz/corpus/<name>/.  Without libFuzzer, replay.c stands in for it.
 file(GLOB fuzz_sources CONFIGURE_DEPENDS "${tests}/fuzz/fuzz_*.c")

@@ -23,6 +23,11 @@ needed() {
     has_header openssl/ssl.h || echo libssl-dev
     clang_has_runtime || echo "$rt"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || echo ca-certificates
+    # To run the kernels for ARM; that test is skipped without them.
+    if [ "$(uname -m)" != aarch64 ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+        command -v aarch64-linux-gnu-gcc > /dev/null || echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+        command -v qemu-aarch64 > /dev/null || echo qemu-user
+    fi
     if [ "$clang" = clang-14 ]; then # the release whose layout the sources have
         command -v clang-format-14 > /dev/null || echo clang-format-14
         command -v llvm-symbolizer-14 > /dev/null || echo "$llvm"
