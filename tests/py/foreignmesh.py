@@ -6,8 +6,6 @@ called (by 0 and by each other) and call (rank 3); they are not connected with a
 
 from __future__ import annotations
 
-from typing import Any
-
 import foreign
 import refcodec
 from foreignid import Authority, Key
@@ -73,16 +71,17 @@ class Forming:
         worker.addresses = {real: self.address(real) for real in REAL}
         return worker
 
-    def called(self, number: int) -> tuple[foreign.Mate, dict[str, Any]]:
-        """The number-th call for rank 3, and its hello."""
+    def called(self, number: int) -> foreign.Mate:
+        """The number-th call for rank 3, with its hello."""
         mate = foreign.Mate(self.driver, self.driver.accepted(self.endpoint, number))
-        return mate, mate.next_framed("mesh_hello")
+        mate.hello = mate.next_framed("mesh_hello")
+        self.workers[3].mates[mate.hello["from"]] = mate
+        return mate
 
     def settings(self) -> int:
         """What ranks must agree on, as a real one says it."""
         if not self.workers[3].mates:
-            mate, mate.hello = self.called(0)
-            self.workers[3].mates[mate.hello["from"]] = mate
+            self.called(0)
         return int(next(iter(self.workers[3].mates.values())).hello["settings"])
 
     def caller(self, rank: int, credentials: Credentials | None, alpn: str = refcodec.ALPN_OWN) -> Link:
@@ -95,8 +94,7 @@ class Forming:
         last = self.workers[3]
         for number in range(len(REAL)):
             if number > 0:
-                mate, mate.hello = self.called(number)
-                last.mates[mate.hello["from"]] = mate
+                self.called(number)
         for mate in last.mates.values():
             mate.control("mesh_ack", rank=3, incarnation=1)
         for rank in REAL:
