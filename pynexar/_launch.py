@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _GRACE_AFTER_FAILURE = 3.0  # seconds that the others have to fail by themselves
 _GRACE_AFTER_TERM = 1.0
+_GRACE_AFTER_RESULT = 10.0  # for what runs at the exit of a process
 
 
 def launch(fn: Callable[..., T], n: int, *args: Any, config: Config | None = None) -> list[T]:
@@ -37,41 +38,53 @@ def launch(fn: Callable[..., T], n: int, *args: Any, config: Config | None = Non
         config: of the seed where the ranks meet
 
     Raises:
-        Exception: the one of the first rank that failed, with its traceback as a note or cause.
-        RuntimeError: a rank ended without a word: killed, or by os._exit.
+        Exception: the one of the first rank that failed; its cause is the traceback in that rank.
+        RuntimeError: a rank ended without a result: killed, or by sys.exit or os._exit; or its exception cannot be
+            pickled.
+        UsageError: `fn` or an argument cannot be pickled.
     """
     n = index(n, "n", "launch", 1 << 16)
     if n == 0:
         usage("n is 0; a job has at least one rank", "launch")
     payload = _dumps((fn, args))
+    ranks: list[_Rank] = []
     with Seed("127.0.0.1:0", n, config) as seed:
-        ranks = [_Rank(rank, n, seed.join_string, payload) for rank in range(n)]
         try:
+            for rank in range(n):
+                ranks.append(_Rank(rank, n))
+            for started in ranks:
+                started.tell((os.getpid(), started.rank, n, seed.join_string, payload))
             _collect(ranks)
         finally:
-            for rank in ranks:
-                rank.end()
+            _end(ranks)
     failed = sorted((rank for rank in ranks if rank.failed_at), key=lambda rank: rank.failed_at)
     if failed:
-        raise failed[0].error(n)
+        raise failed[0].error()
     return [pickle.loads(rank.result) for rank in ranks]
 
 
 class _Rank:
     """One process, and what it has said."""
 
-    def __init__(self, rank: int, n: int, join: str, payload: bytes) -> None:
+    def __init__(self, rank: int, n: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.rank = rank
+        self.n = n
         self.ours, theirs = context.Pipe()
         self.process = context.Process(target=_run, args=(theirs,), name=f"rank {rank}", daemon=False)
         self.process.start()
         theirs.close()
-        self.ours.send((os.getpid(), rank, n, join, payload))
         self.result = b""
         self.failed_at = 0
         self.failure: tuple[bytes, str] = (b"", "")
         self.over = False
+
+    def tell(self, what: Any) -> None:
+        """What it is to do.  One that has died already is noticed when it is listened to."""
+        try:
+            self.ours.send(what)
+        except OSError:
+            pass
 
     def read(self) -> None:
         """Takes its last words, or the news of its death."""
@@ -83,30 +96,22 @@ class _Rank:
         if not good and not self.failed_at:
             self.failed_at = time.monotonic_ns()
 
-    def error(self, n: int) -> BaseException:
+    def error(self) -> Exception:
+        """What became of it; it has ended."""
         pickled, text = self.failure
+        name = f"rank {self.rank} of {self.n}"
         if not text:
-            self.process.join()
             code = self.process.exitcode
             how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-            return RuntimeError(f"rank {self.rank} of {n} ended without a result: {how}")
-        cause = _RemoteTracebackError(f"\n\nRank {self.rank} of {n}:\n{text}")
+            return RuntimeError(f"{name} ended without a result: {how}")
         try:
-            error: BaseException = pickle.loads(pickled)
+            raised = pickle.loads(pickled)
         except Exception:
-            error = RuntimeError(f"rank {self.rank} of {n}: {text.rstrip().splitlines()[-1]}")
-        error.__cause__ = cause
+            raised = None
+        # Also sys.exit(): it is not this process that is to exit.
+        error = raised if isinstance(raised, Exception) else RuntimeError(f"{name}: {text.rstrip().splitlines()[-1]}")
+        error.__cause__ = _RemoteTracebackError(f"\n\nRank {self.rank} of {self.n}:\n{text}")
         return error
-
-    def end(self) -> None:
-        """Waits for a process that has said its last word; ends one that has not."""
-        if not self.over:
-            self.process.terminate()
-        self.process.join(_GRACE_AFTER_TERM)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.ours.close()
 
 
 class _RemoteTracebackError(Exception):
@@ -127,6 +132,21 @@ def _collect(ranks: list[_Rank]) -> None:
                 rank.read()
                 if rank.failed_at and deadline is None:
                     deadline = time.monotonic() + _GRACE_AFTER_FAILURE
+
+
+def _end(ranks: list[_Rank]) -> None:
+    """Waits for the processes that have said their last word, and ends the others."""
+    for rank in ranks:
+        if not rank.over:
+            rank.process.terminate()
+    began = time.monotonic()
+    for rank in ranks:
+        grace = _GRACE_AFTER_RESULT if rank.over else _GRACE_AFTER_TERM
+        rank.process.join(max(0.0, began + grace - time.monotonic()))
+        if rank.process.is_alive():
+            rank.process.kill()
+            rank.process.join()
+        rank.ours.close()
 
 
 def _run(connection: Connection) -> None:
@@ -156,19 +176,22 @@ def _dumps(value: Any) -> bytes:
         data = pickle.dumps(value, protocol=5)
     except (pickle.PicklingError, AttributeError, TypeError):
         data = b""
-    if data and not (hasattr(sys, "ps1") or (b"__main__" in data and not _main_is_a_file())):
+    if data and (b"__main__" not in data or _main_is_a_file()):
         return data
     try:
         import cloudpickle  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
-        if data:
-            return data
-        usage(f"{value!r} cannot be pickled; put the function into a module, or install cloudpickle", "launch")
-    pickled: bytes = cloudpickle.dumps(value, protocol=5)
+        usage(f"{value!r} cannot be pickled; put what is defined here into a module, or install cloudpickle", "launch")
+    try:
+        pickled: bytes = cloudpickle.dumps(value, protocol=5)
+    except Exception as error:
+        usage(f"{value!r} cannot be pickled: {error}", "launch")
     return pickled
 
 
 def _main_is_a_file() -> bool:
     """Whether new processes can load what this program defines at its top."""
     main = sys.modules["__main__"]
-    return getattr(main, "__file__", None) is not None or getattr(main, "__spec__", None) is not None
+    return not hasattr(sys, "ps1") and (
+        getattr(main, "__file__", None) is not None or getattr(main, "__spec__", None) is not None
+    )

@@ -99,6 +99,8 @@ class LocalCluster(Sequence[Comm]):
             try:
                 results[comm.rank] = fn(comm, *args)
             except BaseException as error:
+                if hasattr(error, "add_note"):  # since Python 3.11
+                    error.add_note(f"in rank {comm.rank} of {len(self)}")
                 failures.append(error)
                 comm.close()
 
