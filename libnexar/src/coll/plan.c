@@ -6,40 +6,78 @@
 
 #include "base/mem.h"
 
+#include <string.h>
+
 void nx_plans_init(struct nx_plans *plans, size_t max_count, size_t max_nbytes)
 {
     *plans = (struct nx_plans){.max_count = max_count, .max_nbytes = max_nbytes};
     nx_list_init(&plans->age);
 }
 
+/* Each rank has a block of `count` elements. */
+static bool has_blocks(enum nx_coll coll)
+{
+    return coll == NX_COLL_ALL_GATHER || coll == NX_COLL_REDUCE_SCATTER || coll == NX_COLL_ALL_TO_ALL ||
+           coll == NX_COLL_GATHER || coll == NX_COLL_SCATTER || coll >= NX_COLL_ALL_GATHER_V;
+}
+
+static bool blocks_fit(const struct nx_range *blocks, uint32_t n, size_t limit)
+{
+    for (uint32_t i = 0; blocks != NULL && i < n; i++) {
+        if (blocks[i].off > limit || blocks[i].count > limit - blocks[i].off)
+            return false;
+    }
+    return true;
+}
+
+/* All that the shape is about lies below `limit` elements. */
+static bool fits(enum nx_coll coll, const struct nx_shape *shape, size_t limit)
+{
+    bool equal = has_blocks(coll) && shape->send_blocks == NULL && shape->recv_blocks == NULL;
+
+    return nx_mul_capped(shape->count, equal ? shape->n : 1) <= limit &&
+           blocks_fit(shape->send_blocks, shape->n, limit) && blocks_fit(shape->recv_blocks, shape->n, limit);
+}
+
 nexar_status nx_plan_key_make(struct nx_plan_key *key, const struct nx_algorithm *algorithm,
                               const struct nx_shape *shape, size_t size)
 {
-    size_t per_rank;
-    size_t nbytes;
+    size_t least;
 
     if (shape->n == 0 || shape->n > NX_RANKS_LIMIT || shape->rank >= shape->n)
         return nx_fail(NEXAR_EINVAL, "rank %u of %u does not exist", shape->rank, shape->n);
     if (shape->root >= shape->n)
         return nx_fail(NEXAR_EINVAL, "root %u does not exist: the ranks are 0 to %u", shape->root, shape->n - 1);
-    if (size == 0 || __builtin_mul_overflow(shape->count, size, &nbytes) || nbytes > PTRDIFF_MAX)
+    if (size == 0 || !fits(algorithm->coll, shape, PTRDIFF_MAX / size))
         return nx_fail(NEXAR_EINVAL, "%zu elements of %zu bytes are more than memory can hold", shape->count, size);
     *key = (struct nx_plan_key){.algorithm = algorithm, .shape = *shape};
     key->shape.segment = 1;
     if (algorithm->segment != 0) {
         key->shape.segment = algorithm->segment > size ? algorithm->segment / size : 1;
-        per_rank = shape->count / shape->n / NX_SEGMENTS_LIMIT + 1;
-        if (per_rank > key->shape.segment)
-            key->shape.segment = per_rank;
+        least = nx_longest_send_block(shape) / (has_blocks(algorithm->coll) ? 1 : shape->n) / NX_SEGMENTS_LIMIT + 1;
+        if (least > key->shape.segment)
+            key->shape.segment = least;
     }
     return NEXAR_OK;
+}
+
+static bool equal_blocks(const struct nx_range *a, const struct nx_range *b, uint32_t n)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    for (uint32_t i = 0; i < n; i++) {
+        if (a[i].off != b[i].off || a[i].count != b[i].count)
+            return false;
+    }
+    return true;
 }
 
 static bool equal(const struct nx_plan_key *a, const struct nx_plan_key *b)
 {
     return a->algorithm == b->algorithm && a->shape.count == b->shape.count && a->shape.segment == b->shape.segment &&
            a->shape.root == b->shape.root && a->shape.in_place == b->shape.in_place && a->shape.n == b->shape.n &&
-           a->shape.rank == b->shape.rank;
+           a->shape.rank == b->shape.rank && equal_blocks(a->shape.send_blocks, b->shape.send_blocks, a->shape.n) &&
+           equal_blocks(a->shape.recv_blocks, b->shape.recv_blocks, a->shape.n);
 }
 
 /* A communicator's n and rank are always the same; the count and the root are what differs. */
@@ -60,7 +98,7 @@ static void unlink_plan(struct nx_plans *plans, struct nx_plan *plan)
     *at = plan->next;
     nx_list_remove(&plan->age);
     plans->count--;
-    plans->nbytes -= plan->sched.nbytes;
+    plans->nbytes -= plan->nbytes;
     nx_plan_drop(plan);
 }
 
@@ -76,6 +114,30 @@ void nx_plans_fini(struct nx_plans *plans)
         evict(plans, 0, 0);
 }
 
+/* The plan's own blocks, instead of the caller's. */
+static bool copy_blocks(struct nx_plan *plan)
+{
+    struct nx_shape *shape = &plan->key.shape;
+    const struct nx_range **from[] = {&shape->send_blocks, &shape->recv_blocks};
+    size_t count = (shape->send_blocks != NULL ? 1u : 0) + (shape->recv_blocks != NULL ? 1u : 0);
+    struct nx_range *to;
+
+    if (count == 0)
+        return true;
+    plan->nbytes = count * shape->n * sizeof(*to);
+    to = plan->blocks = nx_alloc(plan->nbytes);
+    if (to == NULL)
+        return false;
+    for (int k = 0; k < 2; k++) {
+        if (*from[k] == NULL)
+            continue;
+        memcpy(to, *from[k], shape->n * sizeof(*to));
+        *from[k] = to;
+        to += shape->n;
+    }
+    return true;
+}
+
 static nexar_status build(const struct nx_plan_key *key, struct nx_plan **out)
 {
     struct nx_plan *plan = nx_alloc(sizeof(*plan));
@@ -85,12 +147,17 @@ static nexar_status build(const struct nx_plan_key *key, struct nx_plan **out)
         return nx_fail(NEXAR_ENOMEM, "no memory for a plan of %s", nx_coll_name(key->algorithm->coll));
     *plan = (struct nx_plan){.key = *key, .refs = 1};
     nx_list_init(&plan->age);
+    if (!copy_blocks(plan)) {
+        nx_plan_drop(plan);
+        return nx_fail(NEXAR_ENOMEM, "no memory for a plan of %s", nx_coll_name(key->algorithm->coll));
+    }
     key->algorithm->build(&plan->sched, &key->shape);
     st = nx_sched_finish(&plan->sched);
     if (st != NEXAR_OK) {
         nx_plan_drop(plan);
         return st;
     }
+    plan->nbytes += plan->sched.nbytes;
     *out = plan;
     return NEXAR_OK;
 }
@@ -112,14 +179,14 @@ nexar_status nx_plan_get(struct nx_plans *plans, const struct nx_plan_key *key, 
         st = build(key, &plan);
         if (st != NEXAR_OK)
             return st;
-        if (plan->sched.nbytes > plans->max_nbytes || plans->max_count == 0) { /* would push out all others, then go */
+        if (plan->nbytes > plans->max_nbytes || plans->max_count == 0) { /* would push out all others, then go */
             *out = plan;
             return NEXAR_OK;
         }
         plan->next = *bucket;
         *bucket = plan;
         plans->count++;
-        plans->nbytes += plan->sched.nbytes;
+        plans->nbytes += plan->nbytes;
     }
     nx_list_push_front(&plans->age, &plan->age);
     atomic_fetch_add_explicit(&plan->refs, 1, memory_order_relaxed);
@@ -133,5 +200,6 @@ void nx_plan_drop(struct nx_plan *plan)
     if (plan == NULL || atomic_fetch_sub_explicit(&plan->refs, 1, memory_order_acq_rel) != 1)
         return;
     nx_sched_fini(&plan->sched);
+    nx_free(plan->blocks);
     nx_free(plan);
 }

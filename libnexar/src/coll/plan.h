@@ -24,6 +24,8 @@ struct nx_plan_key {
 struct nx_plan {
     struct nx_sched sched;
     struct nx_plan_key key;
+    struct nx_range *blocks; /* owned; what the key's shape refers to, or NULL */
+    size_t nbytes;           /* memory held */
     _Atomic uint32_t refs;
     struct nx_list age;   /* in the cache: the most recently used first */
     struct nx_plan *next; /* in the cache: of the same bucket */
@@ -44,7 +46,8 @@ void nx_plans_init(struct nx_plans *plans, size_t max_count, size_t max_nbytes);
 void nx_plans_fini(struct nx_plans *plans);
 
 /* The key of a call: `shape` without its segment, elements of `size` bytes.  All that would make a builder misbehave is
- * refused here: NEXAR_OK, NEXAR_EINVAL (rank or root not below n, or more bytes than memory can have). */
+ * refused here: NEXAR_OK, NEXAR_EINVAL (rank or root not below n, or more bytes than memory can have).  The key refers to
+ * the shape's blocks, if it has any; a plan has its own copy. */
 nexar_status nx_plan_key_make(struct nx_plan_key *key, const struct nx_algorithm *algorithm,
                               const struct nx_shape *shape, size_t size);
 

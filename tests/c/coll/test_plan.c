@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct nx_select rules;
@@ -107,6 +108,79 @@ static void test_every_field_of_the_key_counts(void **state)
     }
     assert_int_equal(plans.misses, 8);
     nx_plans_fini(&plans);
+}
+
+/* Blocks count by what they say, not by where they are; the plan has its own. */
+static void test_blocks_are_part_of_the_key(void **state)
+{
+    static const struct nx_range some[4] = {{0, 3}, {3, 0}, {3, 5}, {8, 1}};
+    static const struct nx_range others[4] = {{0, 3}, {3, 0}, {4, 5}, {9, 1}};
+    const struct nx_algorithm *a;
+    uint64_t before = blocks();
+    struct nx_range *mine = malloc(sizeof(some));
+    struct nx_plan_key keys[4];
+    struct nx_plan *got[4];
+    struct nx_plans plans;
+
+    (void)state;
+    assert_int_equal(nx_select_init(&rules, "", false), NEXAR_OK);
+    a = nx_select_algorithm(&rules, NX_COLL_ALL_TO_ALL_V, 4, 0);
+    memcpy(mine, some, sizeof(some));
+    for (int i = 0; i < 4; i++) {
+        struct nx_shape shape = {.rank = 1,
+                                 .n = 4,
+                                 .send_blocks = i == 1   ? others
+                                                : i == 3 ? NULL
+                                                         : mine,
+                                 .recv_blocks = i == 2 ? others : mine};
+
+        assert_int_equal(nx_plan_key_make(&keys[i], a, &shape, 8), NEXAR_OK);
+    }
+    nx_plans_init(&plans, 8, 1 << 20);
+    for (int i = 0; i < 4; i++) {
+        got[i] = get(&plans, &keys[i]);
+        for (int k = 0; k < i; k++)
+            assert_ptr_not_equal(got[i], got[k]);
+    }
+    keys[0].shape.send_blocks = keys[0].shape.recv_blocks = some;
+    assert_ptr_equal(get(&plans, &keys[0]), got[0]);
+    nx_plan_drop(got[0]);
+    memset(mine, 0xff, sizeof(some));
+    free(mine);
+    assert_ptr_equal(get(&plans, &keys[0]), got[0]);
+    nx_plan_drop(got[0]);
+    assert_int_equal(plans.misses, 4);
+    assert_int_equal(plans.nbytes, got[0]->nbytes + got[1]->nbytes + got[2]->nbytes + got[3]->nbytes);
+    assert_true(got[0]->nbytes == got[0]->sched.nbytes + 2 * sizeof(some));
+    for (int i = 0; i < 4; i++)
+        nx_plan_drop(got[i]);
+    nx_plans_fini(&plans);
+    assert_int_equal(blocks(), before);
+}
+
+/* Ends of blocks that no memory has, and blocks whose sum is too much. */
+static void test_blocks_beyond_memory_are_refused(void **state)
+{
+    struct nx_range wide[4] = {{0, 3}, {3, 0}, {3, 5}, {8, 1}};
+    const struct nx_algorithm *a;
+    struct nx_shape shape = {.rank = 1, .n = 4, .send_blocks = wide};
+    struct nx_plan_key key;
+
+    (void)state;
+    assert_int_equal(nx_select_init(&rules, "", false), NEXAR_OK);
+    a = nx_select_algorithm(&rules, NX_COLL_REDUCE_SCATTER_V, 4, 0);
+    assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_OK);
+    wide[3].off = PTRDIFF_MAX / 8;
+    assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
+    wide[3] = (struct nx_range){.off = SIZE_MAX, .count = 2};
+    assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
+    wide[3] = (struct nx_range){.off = 8, .count = SIZE_MAX - 1};
+    assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
+    a = nx_select_algorithm(&rules, NX_COLL_ALL_GATHER, 4, 0);
+    shape = (struct nx_shape){.n = 4, .count = PTRDIFF_MAX / 32};
+    assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_OK);
+    shape.count++;
+    assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
 }
 
 static void test_the_oldest_goes_first(void **state)
@@ -293,6 +367,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_hit_is_the_same_plan_and_allocates_nothing),
         cmocka_unit_test(test_every_field_of_the_key_counts),
+        cmocka_unit_test(test_blocks_are_part_of_the_key),
+        cmocka_unit_test(test_blocks_beyond_memory_are_refused),
         cmocka_unit_test(test_the_oldest_goes_first),
         cmocka_unit_test(test_bytes_are_limited),
         cmocka_unit_test(test_a_held_plan_outlives_the_cache),
