@@ -39,6 +39,10 @@ nx_reduce_fn nx_reduce_kernel(nexar_reduce_op op, nexar_dtype dtype);
 /* To be called once on the complete reduction; NULL if there is nothing to do, which is so for all but avg. */
 nx_reduce_finish_fn nx_reduce_finish(nexar_reduce_op op, nexar_dtype dtype);
 
+/* The value that changes nothing, in the first nexar_dtype_size(dtype) bytes of `out`; for pairs that exist.  For
+ * floats' min and max +inf and -inf. */
+void nx_reduce_identity(nexar_reduce_op op, nexar_dtype dtype, unsigned char out[8]);
+
 /* A reduction of bytes that come in pieces, in order, cut anywhere: also in the middle of an element. */
 struct nx_reduce_stream {
     nx_reduce_fn fn;

@@ -31,14 +31,19 @@ INLINE vec pick(vec mask, vec x, vec y)
         return (vec)_mm256_max_##epi((__m256i)x, (__m256i)y); \
     }
 
+/* Both operands in registers: else gcc reads them from memory twice, which makes the loads the bottleneck. */
+#define KEEP(x, y) __asm__("" : "+x"(x), "+x"(y))
+
 /* There is no instruction for 64 bits. */
 #define PICKED(name)                                       \
     INLINE vec step_min_##name(vec x, vec y)               \
     {                                                      \
+        KEEP(x, y);                                        \
         return pick((vec)((v##name)x < (v##name)y), x, y); \
     }                                                      \
     INLINE vec step_max_##name(vec x, vec y)               \
     {                                                      \
+        KEEP(x, y);                                        \
         return pick((vec)((v##name)x > (v##name)y), x, y); \
     }
 
