@@ -108,8 +108,9 @@ void nx_engine_kick(bool now)
         return;
     if (now && nx_turn_take()) {
         nx_inside = true;
-        nx_turn_events(0);
-        nx_turn_run();
+        nx_turn_run(); /* first, so that what was handed over leaves before anything else is looked at */
+        if (nx_turn_events(0) > 0)
+            nx_turn_run();
         nx_inside = false;
         atomic_fetch_add_explicit(&nx_engine.led, 1, memory_order_relaxed);
         nx_turn_leave();

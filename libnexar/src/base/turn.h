@@ -12,6 +12,9 @@ struct nx_engine {
     /* const after start */
     int epoll;
     struct nx_event wake;
+    /* turn */
+    uint32_t spins_missed;  /* spans that were polled in vain since one was not */
+    uint32_t spins_skipped; /* idle spans to sleep through at once, before the next is polled */
     /* lock */
     struct nx_task *inbox, **inbox_tail;
     struct nx_heap_node *timers;

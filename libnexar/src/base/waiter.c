@@ -16,6 +16,8 @@ enum {
     WAITER_LEADS = 8,  /* in the epoll set */
 };
 
+enum { SKIP_SHIFT_MAX = 6 };
+
 bool nx_baton_pass(void)
 {
     struct nx_list *first;
@@ -33,10 +35,28 @@ bool nx_baton_pass(void)
     return first != &nx_engine.followers;
 }
 
+/* Polling in vain costs more than time: whoever would send the event may want this very core.  So each miss doubles how
+ * often the engine sleeps at once before it polls again.  How long to poll now: */
+static nx_time spin_span(void)
+{
+    if (nx_engine.spins_skipped != 0) {
+        nx_engine.spins_skipped--;
+        return 0;
+    }
+    return atomic_load_explicit(&nx_engine.spin, memory_order_relaxed);
+}
+
+static void spin_missed(void)
+{
+    if (nx_engine.spins_missed < SKIP_SHIFT_MAX)
+        nx_engine.spins_missed++;
+    nx_engine.spins_skipped = (1u << nx_engine.spins_missed) - 1;
+}
+
 /* Holding the turn: polls, then sleeps, until the waiter is woken. */
 static nexar_status lead(struct nx_waiter *w, nx_time deadline)
 {
-    nx_time spin = atomic_load_explicit(&nx_engine.spin, memory_order_relaxed), idle_since = 0;
+    nx_time spin = 0, idle_since = 0;
     bool yield = atomic_load_explicit(&nx_engine.yield, memory_order_relaxed);
 
     for (;;) {
@@ -48,13 +68,24 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
         now = nx_now();
         if (now >= deadline)
             return NEXAR_EAGAIN;
-        if (idle_since == 0)
+        if (idle_since == 0) {
             idle_since = now;
+            spin = spin_span();
+        }
         if (now - idle_since < spin) {
-            n = nx_turn_events(0);
-            if (n == 0 && yield)
+            /* Whatever makes a turn worth while is an event, or due, or in the waiter. */
+            do
+                n = nx_turn_events(0);
+            while (n == 0 && !yield && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
+                   (atomic_load(&w->word) & WAITER_DONE) == 0);
+            if (n > 0)
+                nx_engine.spins_missed = 0;
+            else if (n == 0 && yield)
                 sched_yield();
         } else {
+            if (spin != 0)
+                spin_missed();
+            spin = 0;
             n = nx_turn_events(next < deadline ? next : deadline);
         }
         if (n > 0)

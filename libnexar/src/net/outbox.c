@@ -60,6 +60,7 @@ static void pump(struct nx_outbox *box)
         box->first = w->buf->next;
         if (box->first == NULL)
             box->last = NULL;
+        atomic_fetch_sub_explicit(&box->gathered, w->buf->used, memory_order_relaxed);
         w->send.buf[0] = (struct nx_quic_buf){.len = (uint32_t)w->buf->used, .base = w->buf->data};
         box->writing = true;
         nx_unlock(&box->lock);
@@ -133,6 +134,7 @@ static nexar_status gather(struct nx_outbox *box, const uint8_t *bytes, size_t n
             take = n;
         memcpy(box->last->data + box->last->used, bytes, take);
         box->last->used += take;
+        atomic_fetch_add_explicit(&box->gathered, take, memory_order_relaxed);
         atomic_fetch_add_explicit(&box->backlog, take, memory_order_relaxed);
         bytes += take;
         n -= take;

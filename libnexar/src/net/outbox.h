@@ -26,11 +26,11 @@ struct nx_outbox {
     struct nx_quic_stream *stream;  /* NULL until open */
     struct nx_buffer *first, *last; /* gathered, not yet handed to QUIC */
     struct nx_outbox_write write[NX_OUTBOX_FLYING];
-    uint64_t waiting_bytes; /* gathered */
-    uint64_t flying_bytes;
     bool writing; /* a thread is handing a buffer over */
     bool closed;
-    _Atomic uint64_t backlog; /* bytes that are not acknowledged */
+    /* atomic */
+    _Atomic uint64_t gathered; /* bytes that were not handed to QUIC */
+    _Atomic uint64_t backlog;  /* bytes that are not acknowledged */
 };
 
 void nx_outbox_init(struct nx_outbox *box);
@@ -49,6 +49,12 @@ nexar_status nx_outbox_put(struct nx_outbox *box, const void *head, size_t head_
                            bool flush);
 /* Hands over what may leave now. */
 void nx_outbox_flush(struct nx_outbox *box);
+
+/* Bytes that wait until one of the writes under way is acknowledged. */
+static inline uint64_t nx_outbox_gathered(struct nx_outbox *box)
+{
+    return atomic_load_explicit(&box->gathered, memory_order_relaxed);
+}
 
 /* Bytes that the peer has not acknowledged. */
 static inline uint64_t nx_outbox_backlog(struct nx_outbox *box)

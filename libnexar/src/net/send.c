@@ -16,7 +16,10 @@ struct eager {
     struct nx_buffer *buf;
 };
 
-enum { BACKLOG_MAX = 4 << 20 }; /* of small messages; what comes then waits for its acknowledgement */
+enum {
+    BACKLOG_MAX = 4 << 20,   /* of small messages; what comes then waits for its acknowledgement */
+    GATHERED_STEP = 4 << 10, /* of gathered bytes, after which acknowledgements are looked for */
+};
 
 static struct nx_slab eager_slab = NX_SLAB_INIT(struct eager, 256);
 
@@ -69,10 +72,14 @@ static nexar_status cut(nexar_conn *conn, nexar_status st)
 static nexar_status send_small(nexar_conn *conn, struct nx_send_req *req)
 {
     nexar_status st = encode(req, true);
+    uint64_t before = nx_outbox_gathered(&conn->small), after;
 
     if (st != NEXAR_OK)
         return st;
-    return cut(conn, nx_outbox_put(&conn->small, req->bytes, req->bytes_len, req->payload, req->payload_len, true));
+    st = nx_outbox_put(&conn->small, req->bytes, req->bytes_len, req->payload, req->payload_len, true);
+    after = nx_outbox_gathered(&conn->small);
+    req->gathered = after != 0 && after / GATHERED_STEP == before / GATHERED_STEP;
+    return cut(conn, st);
 }
 
 static void eager_done(struct nx_quic_send *send, nexar_status status)
@@ -291,6 +298,7 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
     req->peer = peer;
     req->waiting = false;
     req->numbered = false;
+    req->gathered = false;
     req->head.len = len + req->prefix_len;
     nx_list_init(&req->link);
     large = large || congested(conn);

@@ -33,6 +33,7 @@ struct nx_send_req {
     uint8_t bytes_len;
     bool waiting, started;
     bool numbered; /* head.order is set */
+    bool gathered; /* leaves with others, when the peer has acknowledged some: there is nothing to hurry for */
 };
 
 /* NEXAR_OK: taken, the memory is free, `done` is not called.  NEXAR_EAGAIN: `done` follows.  Else nothing was sent. */

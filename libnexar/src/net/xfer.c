@@ -174,6 +174,7 @@ static void word_refusal(struct nx_send_op *op, struct nx_peer *peer, nexar_erro
 nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_op **op_out)
 {
     nexar_status st = nx_send(peer, &op->req);
+    bool hurry;
 
     if (st != NEXAR_EAGAIN) {
         /* Done already: sent from a copy, or refused. */
@@ -182,8 +183,9 @@ nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_o
         if (st != NEXAR_OK)
             word_refusal(op, peer, &error);
         nx_net_op_end(op->net, &op->inflight);
+        hurry = st == NEXAR_OK && op_out == NULL && !op->req.gathered;
         nx_op_finish(&op->op, st, &error);
-        if (st == NEXAR_OK && op_out == NULL)
+        if (hurry)
             nx_engine_kick(true);
     } else if (atomic_load(&op->net->closed)) {
         send_cancel(&op->op, NEXAR_ECLOSED); /* closing may have come by before it was sent */

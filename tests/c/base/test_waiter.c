@@ -253,6 +253,48 @@ static void test_exit_with_blocked_threads(void **state)
     }
 }
 
+/* ---- polling ---- */
+
+static nx_time thread_time(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (nx_time)t.tv_sec * NX_S + t.tv_nsec;
+}
+
+struct waking_timer {
+    struct nx_timer timer;
+    struct nx_waiter waiter;
+};
+
+static void wake_its_waiter(struct nx_timer *timer)
+{
+    nx_waiter_wake(&nx_container_of(timer, struct waking_timer, timer)->waiter);
+}
+
+/* Whoever has to wait longer than it polls, again and again, nearly stops polling. */
+static void test_polling_in_vain_is_given_up(void **state)
+{
+    const nx_time span = 2 * NX_MS;
+    enum { WAITS = 64 };
+    nx_time begun;
+
+    (void)state;
+    nx_engine_set_spin(span, false);
+    begun = thread_time();
+    for (int i = 0; i < WAITS; i++) {
+        struct waking_timer t;
+
+        nx_timer_init(&t.timer, wake_its_waiter);
+        nx_waiter_init(&t.waiter);
+        nx_timer_set(&t.timer, nx_now() + 2 * span);
+        assert_ok(nx_waiter_wait(&t.waiter, nx_now() + CHECK_PATIENCE));
+    }
+    assert_true(thread_time() - begun < WAITS * span / 2);
+    nx_engine_set_spin(50 * NX_US, false);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +303,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_signals_interrupt),
         cmocka_unit_test(test_exit_with_blocked_threads),
+        cmocka_unit_test(test_polling_in_vain_is_given_up),
     };
 
     if (argc == 3 && strcmp(argv[1], "exit") == 0)
