@@ -3,9 +3,9 @@
  * Build after the library, with one line:
  *     gcc -std=gnu11 -O3 -march=native -Ilibnexar/include -Ilibnexar/src bench/c/bench_reduce.c \
  *         build/libnexar_testing.a -o bench_reduce
- * Prints one JSON object a line, for arrays from the first cache up to memory.  `p50` and `p99` are GB/s of one operand.
- * `plain_ratio`, for sum and prod of types that C has: the speed relative to the loop that the compiler makes of
- * a[i] += b[i] for this very machine.  `f32_ratio`: elements a second relative to those of the float32 kernel of the
+ * Prints one JSON object a line, for arrays from the first cache up to memory.  `p50` and `p99` are GB/s of one
+ * operand.  `plain_ratio`, for sum and prod of types that C has: the speed relative to the loop that the compiler makes
+ * of a[i] += b[i] for this very machine.  `f32_ratio`: elements a second relative to those of the float32 kernel of the
  * same operator (of max, where float32 has none) and set.  Ratios are medians over rounds in which the two ran one
  * after the other, so that noise of the machine hits both. */
 #include "math/reduce.h"

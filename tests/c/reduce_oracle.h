@@ -1,5 +1,5 @@
-/* reduce_oracle.h - what reductions should give, computed in another way than the kernels do it: halves by arithmetic on
- * doubles, integers in 128 bits, order of floats by their bits.  Needs neither cmocka nor the library. */
+/* reduce_oracle.h - what reductions should give, computed in another way than the kernels do it: halves by arithmetic
+ * on doubles, integers in 128 bits, order of floats by their bits.  Needs neither cmocka nor the library. */
 #ifndef NX_TEST_REDUCE_ORACLE_H
 #define NX_TEST_REDUCE_ORACLE_H
 

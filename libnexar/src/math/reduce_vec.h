@@ -1,7 +1,7 @@
 /* math/reduce_vec.h - vectors of V bytes, in the compilers' own notation, and how memory is walked through with them.
  *
- * Included by one file for each instruction set, which has defined V and is compiled for it; see reduce_simd.h.  A `vec`
- * is bytes; functions give them a type for as long as they compute. */
+ * Included by one file for each instruction set, which has defined V and is compiled for it; see reduce_simd.h.  A
+ * `vec` is bytes; functions give them a type for as long as they compute. */
 #ifndef NX_MATH_REDUCE_VEC_H
 #define NX_MATH_REDUCE_VEC_H
 

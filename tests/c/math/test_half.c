@@ -1,5 +1,5 @@
-/* tests/c/math/test_half.c - float16 and bfloat16: every value, every place where rounding changes its mind, and sums of
- * them in every set of kernels. */
+/* tests/c/math/test_half.c - float16 and bfloat16: every value, every place where rounding changes its mind, and sums
+ * of them in every set of kernels. */
 #include "math/half.h"
 
 #include "base/cpu.h"
