@@ -63,7 +63,8 @@ bool job_logged(const char *words);
 
 #define JOB_ANY_PEER (UINT32_MAX - 1)
 
-/* The last error of this thread is this one, blames this peer (or JOB_ANY_PEER), and every word of the list is in its text. */
+/* The last error of this thread is this one, blames this peer (or JOB_ANY_PEER), and every word of the list is in its
+ * text. */
 #define must_fail(call, wanted, peer, words) job_must_fail(__FILE__, __LINE__, #call, call, wanted, peer, words)
 void job_must_fail(const char *file, int line, const char *call, nexar_status status, nexar_status wanted,
                    uint32_t peer, const char *words);

@@ -1,8 +1,8 @@
 /* coll/watch.c - a collective that waits for long tells those for whom it waits what it is.
  *
  * Owner: the engine, by one timer of the communicator.  Ranks that called different things learn it from their
- * messages, but if each of them waits, as when no rank takes itself for the root, there are none.  The note is a message
- * without bytes that nobody receives: that it comes is enough for the lanes to compare. */
+ * messages, but if each of them waits, as when no rank takes itself for the root, there are none.  The note is a
+ * message without bytes that nobody receives: that it comes is enough for the lanes to compare. */
 #include "base/mem.h"
 #include "coll/op.h"
 #include "wire/tag.h"

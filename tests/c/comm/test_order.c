@@ -1,5 +1,5 @@
-/* What must never mix: consecutive collectives of ranks that are not equally fast, communicators of the same ranks, jobs
- * in one process. */
+/* What must never mix: consecutive collectives of ranks that are not equally fast, communicators of the same ranks,
+ * jobs in one process. */
 #include "job.h"
 
 #include "rng.h"

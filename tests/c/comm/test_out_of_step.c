@@ -1,5 +1,5 @@
-/* Ranks that call different things, or one call less, or fail: all of them are told, nobody waits for ever, and there is
- * never a wrong sum. */
+/* Ranks that call different things, or one call less, or fail: all of them are told, nobody waits for ever, and there
+ * is never a wrong sum. */
 #include "job.h"
 
 #include "base/mem.h"
