@@ -283,6 +283,27 @@ class Library:
     nexar_probe: Callable[[Optional[nexar_comm], int, int, Any, Any], int]
     nexar_all_reduce: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
     nexar_broadcast: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
+    nexar_reduce: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, int, Any, Any], int]
+    nexar_scan: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
+    nexar_exclusive_scan: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
+    nexar_all_gather: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, Any, Any], int]
+    nexar_gather: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
+    nexar_scatter: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
+    nexar_reduce_scatter: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
+    nexar_all_to_all: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, Any, Any], int]
+    nexar_all_gather_v: Callable[
+        [Optional[nexar_comm], Optional[int], int, Optional[int], Any, Any, int, Any, Any], int
+    ]
+    nexar_gather_v: Callable[
+        [Optional[nexar_comm], Optional[int], int, Optional[int], Any, Any, int, int, Any, Any], int
+    ]
+    nexar_scatter_v: Callable[
+        [Optional[nexar_comm], Optional[int], Any, Any, Optional[int], int, int, int, Any, Any], int
+    ]
+    nexar_reduce_scatter_v: Callable[[Optional[nexar_comm], Optional[int], Optional[int], Any, int, int, Any, Any], int]
+    nexar_all_to_all_v: Callable[
+        [Optional[nexar_comm], Optional[int], Any, Any, Optional[int], Any, Any, int, Any, Any], int
+    ]
     nexar_barrier: Callable[[Optional[nexar_comm], Any, Any], int]
     nexar_config_describe: Callable[[int, Any], int]
     nexar_environment: Callable[[Any, int, Any], int]
@@ -393,6 +414,114 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         "nexar_broadcast",
         c_int,
         (nexar_comm, c_void_p, c_size_t, c_int, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_reduce",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_int, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_scan",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_exclusive_scan",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_all_gather",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_gather",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_scatter",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_reduce_scatter",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_all_to_all",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_all_gather_v",
+        c_int,
+        (
+            nexar_comm,
+            c_void_p,
+            c_size_t,
+            c_void_p,
+            POINTER(c_size_t),
+            POINTER(c_size_t),
+            c_int,
+            POINTER(nexar_call_opts),
+            POINTER(nexar_op),
+        ),
+    ),
+    (
+        "nexar_gather_v",
+        c_int,
+        (
+            nexar_comm,
+            c_void_p,
+            c_size_t,
+            c_void_p,
+            POINTER(c_size_t),
+            POINTER(c_size_t),
+            c_int,
+            c_uint32,
+            POINTER(nexar_call_opts),
+            POINTER(nexar_op),
+        ),
+    ),
+    (
+        "nexar_scatter_v",
+        c_int,
+        (
+            nexar_comm,
+            c_void_p,
+            POINTER(c_size_t),
+            POINTER(c_size_t),
+            c_void_p,
+            c_size_t,
+            c_int,
+            c_uint32,
+            POINTER(nexar_call_opts),
+            POINTER(nexar_op),
+        ),
+    ),
+    (
+        "nexar_reduce_scatter_v",
+        c_int,
+        (nexar_comm, c_void_p, c_void_p, POINTER(c_size_t), c_int, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_all_to_all_v",
+        c_int,
+        (
+            nexar_comm,
+            c_void_p,
+            POINTER(c_size_t),
+            POINTER(c_size_t),
+            c_void_p,
+            POINTER(c_size_t),
+            POINTER(c_size_t),
+            c_int,
+            POINTER(nexar_call_opts),
+            POINTER(nexar_op),
+        ),
     ),
     ("nexar_barrier", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_op))),
     ("nexar_config_describe", c_int, (c_size_t, POINTER(nexar_config_field))),

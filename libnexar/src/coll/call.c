@@ -10,21 +10,44 @@ void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *te
     unsigned coll = packed & 0xff, dtype = packed >> 8 & 0xff, op = packed >> 16 & 0xff,
              algorithm = packed >> 24 & 0xff;
     unsigned root = (unsigned)(packed >> 32);
+    unsigned long long elements = count;
+    const char *name = coll < NX_COLLS ? nx_coll_name((enum nx_coll)coll) : "";
+    const char *type = nexar_dtype_name((nexar_dtype)dtype);
+    const char *reduction = nexar_reduce_op_name((nexar_reduce_op)op);
     char tail[48] = "";
 
     if (with_algorithm)
         snprintf(tail, sizeof(tail), " by algorithm %s", nx_algorithm_name(algorithm));
     switch (coll) {
     case NX_COLL_ALL_REDUCE:
-        snprintf(text, cap, "all_reduce(%llu x %s, %s)%s", (unsigned long long)count,
-                 nexar_dtype_name((nexar_dtype)dtype), nexar_reduce_op_name((nexar_reduce_op)op), tail);
+    case NX_COLL_REDUCE_SCATTER:
+    case NX_COLL_REDUCE_SCATTER_V:
+    case NX_COLL_SCAN:
+    case NX_COLL_EXCLUSIVE_SCAN:
+        snprintf(text, cap, "%s(%llu x %s, %s)%s", name, elements, type, reduction, tail);
+        break;
+    case NX_COLL_REDUCE:
+        snprintf(text, cap, "%s(%llu x %s, %s, root %u)%s", name, elements, type, reduction, root, tail);
         break;
     case NX_COLL_BROADCAST:
-        snprintf(text, cap, "broadcast(%llu x %s, root %u)%s", (unsigned long long)count,
-                 nexar_dtype_name((nexar_dtype)dtype), root, tail);
+    case NX_COLL_GATHER:
+    case NX_COLL_SCATTER:
+        snprintf(text, cap, "%s(%llu x %s, root %u)%s", name, elements, type, root, tail);
+        break;
+    case NX_COLL_ALL_GATHER:
+    case NX_COLL_ALL_TO_ALL:
+    case NX_COLL_ALL_GATHER_V:
+        snprintf(text, cap, "%s(%llu x %s)%s", name, elements, type, tail);
+        break;
+    case NX_COLL_GATHER_V:
+    case NX_COLL_SCATTER_V:
+        snprintf(text, cap, "%s(%s, root %u)%s", name, type, root, tail);
+        break;
+    case NX_COLL_ALL_TO_ALL_V:
+        snprintf(text, cap, "%s(%s)%s", name, type, tail);
         break;
     case NX_COLL_BARRIER:
-        snprintf(text, cap, "barrier()%s", tail);
+        snprintf(text, cap, "%s()%s", name, tail);
         break;
     default:
         snprintf(text, cap, "an unknown collective %u", coll);

@@ -18,7 +18,7 @@ static void finish(struct nx_coll_op *op)
     nexar_comm *comm = op->comm;
 
     if (op->status == NEXAR_OK && op->args.finish != NULL)
-        op->args.finish(op->args.recv, op->args.count, comm->size);
+        op->args.finish(op->args.result, op->args.results, comm->size);
     nx_scope_end(&comm->net->lanes, comm->scope, &op->announced);
     nx_lock(&comm->lock);
     nx_list_remove(&op->link);

@@ -12,10 +12,13 @@ struct nx_coll_args {
     struct nx_call call;
     const void *send;
     void *recv;
-    size_t count;
+    size_t count;               /* that all ranks must agree about */
     nx_reduce_fn fn;            /* NULL if it reduces nothing */
-    nx_reduce_finish_fn finish; /* of what `recv` holds in the end; may be NULL */
-    size_t element;             /* bytes */
+    nx_reduce_finish_fn finish; /* of the `results` elements at `result` in the end; may be NULL */
+    void *result;
+    size_t results;
+    size_t element;            /* bytes */
+    unsigned char identity[8]; /* an element of it, for schedules that fill with it */
 };
 
 /* Takes the next sequence number, starts, and blocks or hands the op over. */

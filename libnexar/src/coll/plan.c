@@ -18,7 +18,7 @@ void nx_plans_init(struct nx_plans *plans, size_t max_count, size_t max_nbytes)
 static bool has_blocks(enum nx_coll coll)
 {
     return coll == NX_COLL_ALL_GATHER || coll == NX_COLL_REDUCE_SCATTER || coll == NX_COLL_ALL_TO_ALL ||
-           coll == NX_COLL_GATHER || coll == NX_COLL_SCATTER || coll >= NX_COLL_ALL_GATHER_V;
+           coll == NX_COLL_GATHER || coll == NX_COLL_SCATTER || nx_coll_is_unequal(coll);
 }
 
 static bool blocks_fit(const struct nx_range *blocks, uint32_t n, size_t limit)

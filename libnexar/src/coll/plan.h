@@ -46,8 +46,8 @@ void nx_plans_init(struct nx_plans *plans, size_t max_count, size_t max_nbytes);
 void nx_plans_fini(struct nx_plans *plans);
 
 /* The key of a call: `shape` without its segment, elements of `size` bytes.  All that would make a builder misbehave is
- * refused here: NEXAR_OK, NEXAR_EINVAL (rank or root not below n, or more bytes than memory can have).  The key refers to
- * the shape's blocks, if it has any; a plan has its own copy. */
+ * refused here: NEXAR_OK, NEXAR_EINVAL (rank or root not below n, or more bytes than memory can have).  The key refers
+ * to the shape's blocks, if it has any; a plan has its own copy. */
 nexar_status nx_plan_key_make(struct nx_plan_key *key, const struct nx_algorithm *algorithm,
                               const struct nx_shape *shape, size_t size);
 

@@ -175,6 +175,11 @@ static const char *const colls[NX_COLLS] = {
     [NX_COLL_SCATTER_V] = "scatter_v",
 };
 
+bool nx_coll_is_unequal(enum nx_coll coll)
+{
+    return coll >= NX_COLL_ALL_GATHER_V;
+}
+
 const char *nx_coll_name(enum nx_coll coll)
 {
     return colls[coll];

@@ -66,6 +66,9 @@ const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, e
 uint32_t nx_algorithm_number(const struct nx_algorithm *algorithm);
 const char *nx_algorithm_name(uint32_t number);
 
+/* Each rank has a block of its own length. */
+bool nx_coll_is_unequal(enum nx_coll coll);
+
 /* "all_reduce", ... */
 const char *nx_coll_name(enum nx_coll coll);
 

@@ -118,6 +118,10 @@ nexar_status nx_coll_step_start(struct nx_coll_op *op, uint32_t number)
     case NX_STEP_REDUCE:
         op->args.fn(place(op, step->dst_buf, step->dst), place(op, step->src_buf, step->src), step->count);
         return NEXAR_OK;
+    case NX_STEP_FILL:
+        for (size_t i = 0; i < step->count; i++)
+            memcpy(place(op, step->dst_buf, step->dst + i), op->args.identity, op->args.element);
+        return NEXAR_OK;
     default:
         return NEXAR_OK; /* a join */
     }

@@ -66,6 +66,11 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
             nx_fail(NEXAR_EPEER, "the connection to %s is gone", who);
         nx_error_set(error, NEXAR_EPEER, rank, "%s: %s", title, nexar_last_error());
         nx_error_hint(error, "that rank takes no part any more; go on without it, or start the job again");
+    } else if (status == NEXAR_EPROTO && nx_coll_is_unequal(op->args.call.coll)) {
+        nx_error_set(error, NEXAR_EMISMATCH, rank,
+                     "%s: %s has another count for what it and rank %u exchange than that rank has", title, who,
+                     op->comm->rank);
+        nx_error_hint(error, "give all ranks counts that agree with each other");
     } else if (status == NEXAR_EPROTO) {
         nx_error_set(error, status, rank, "%s: %s sent a message of another length than the schedule says", title, who);
     } else if (status == NEXAR_ENOTSUP) {
