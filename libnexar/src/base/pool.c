@@ -11,6 +11,8 @@ enum {
     TIERS = 9,
     FIRST_SHIFT = 8,
     CACHED_BYTES_PER_TIER = 16 << 20,
+    STOCK_ROOM = 1024, /* buffers up to this size are made in stocks */
+    STOCK = 16,
 };
 
 struct tier {
@@ -42,6 +44,30 @@ static uint32_t tier_of(size_t size)
     return tier;
 }
 
+/* A job that has settled allocates nothing, even if a rank falls behind for once and some messages more have to be kept:
+ * whoever needs one small buffer more will need others soon. */
+static void stock_up(uint32_t tier)
+{
+    struct tier *c = &tiers[tier];
+    size_t room = tier_size(tier);
+
+    if (room > STOCK_ROOM)
+        return;
+    for (int i = 1; i < STOCK; i++) {
+        struct nx_buffer *spare = nx_alloc(sizeof(*spare) + room);
+
+        if (spare == NULL)
+            return;
+        spare->room = room;
+        spare->tier = tier;
+        nx_lock(&c->lock);
+        spare->next = c->free;
+        c->free = spare;
+        c->cached += room;
+        nx_unlock(&c->lock);
+    }
+}
+
 struct nx_buffer *nx_buffer_get(size_t size)
 {
     uint32_t tier = tier_of(size);
@@ -67,6 +93,8 @@ struct nx_buffer *nx_buffer_get(size_t size)
         buf = nx_alloc(sizeof(*buf) + room);
         if (buf == NULL)
             return NULL;
+        if (tier < TIERS)
+            stock_up(tier);
     }
     buf->next = NULL;
     buf->room = room;

@@ -14,7 +14,7 @@ enum {
     CHUNK_MAX = 256 * 1024,
 };
 
-static struct nx_slab slab = NX_SLAB_INIT(struct nx_msg, 1024);
+static struct nx_slab slab = NX_SLAB_INIT(struct nx_msg, 4096);
 
 struct nx_msg *nx_msg_new(uint32_t peer, const struct nx_head *head, struct nx_source *source)
 {
