@@ -158,9 +158,9 @@ class nexar_recv_info(Structure):
 
 class nexar_call_opts(Structure):
     size: int
-    reserved: int
+    space: int
     timeout_ns: int
-    _fields_ = (("size", c_uint32), ("reserved", c_uint32), ("timeout_ns", c_int64))
+    _fields_ = (("size", c_uint32), ("space", c_uint32), ("timeout_ns", c_int64))
 
 
 class nexar_config(Structure):
@@ -277,6 +277,9 @@ class Library:
     nexar_send: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_recv: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_recv_nb: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
+    nexar_recv_alloc_nb: Callable[[Optional[nexar_comm], int, int, int, Any, Any], int]
+    nexar_recv_take: Callable[[Optional[nexar_op], Any], int]
+    nexar_free: Callable[[Optional[int]], None]
     nexar_sendrecv: Callable[
         [Optional[nexar_comm], Optional[int], int, int, int, Optional[int], int, int, int, Any, Any], int
     ]
@@ -387,6 +390,13 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         c_int,
         (nexar_comm, c_void_p, c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
     ),
+    (
+        "nexar_recv_alloc_nb",
+        c_int,
+        (nexar_comm, c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    ("nexar_recv_take", c_int, (nexar_op, POINTER(nexar_iov))),
+    ("nexar_free", None, (c_void_p,)),
     (
         "nexar_sendrecv",
         c_int,

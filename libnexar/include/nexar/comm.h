@@ -16,7 +16,8 @@ typedef struct nexar_conn nexar_conn;
 /** Options of one call.  NULL stands for all defaults. */
 typedef struct nexar_call_opts {
     uint32_t size;
-    uint32_t reserved;
+    uint32_t space;     /**< of messages: those of one space never meet a receive of another.  0 for programs; a library
+                             that sends messages of its own takes a number of its own */
     int64_t timeout_ns; /**< 0: the communicator's default; NEXAR_FOREVER: no deadline */
 } nexar_call_opts;
 
@@ -59,6 +60,21 @@ NEXAR_API nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, ui
  *  @returns as nexar_recv.  @threads any */
 NEXAR_API nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
                                      const nexar_call_opts *opts, nexar_op **op_out);
+
+/** Begins to receive a message of any size up to `most`, as nexar_recv_nb, into memory that the library allocates when
+ *  the message comes; nexar_recv_take gives it.
+ *  @returns as nexar_recv; NEXAR_ENOMEM leaves the message receivable.  @threads any */
+NEXAR_API nexar_status nexar_recv_alloc_nb(nexar_comm *comm, size_t most, uint32_t src, uint32_t tag,
+                                           const nexar_call_opts *opts, nexar_op **op_out);
+
+/** What a nexar_recv_alloc_nb that is done got.  The memory is the caller's from now on: give it to nexar_free.
+ *  @param out  its base is NULL for an empty message
+ *  @returns NEXAR_OK, NEXAR_EAGAIN if it is not done, NEXAR_EINVAL if it failed, was taken or is no such receive
+ *  @threads any */
+NEXAR_API nexar_status nexar_recv_take(nexar_op *op, nexar_iov *out);
+
+/** Frees memory that nexar_recv_take gave.  @returns nothing; NULL is legal.  @threads any */
+NEXAR_API void nexar_free(void *buf);
 
 /** Sends and receives at the same time, so that a ring of ranks that all call it cannot deadlock.
  *  @returns as nexar_send and nexar_recv; the first error.  @threads any */

@@ -12,6 +12,11 @@ static struct nx_names names_of(const nexar_comm *comm, const char *call)
     return (struct nx_names){.call = call, .comm = comm->id, .world = comm->world, .size = comm->size};
 }
 
+static uint64_t id_of(uint32_t tag, const nexar_call_opts *opts)
+{
+    return (uint64_t)(opts == NULL ? 0 : opts->space) << 32 | tag;
+}
+
 static nexar_status check_rank(const nexar_comm *comm, const char *call, const char *what, uint32_t rank, bool any)
 {
     if (rank < comm->size || (any && rank == NEXAR_ANY))
@@ -64,7 +69,7 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
     if (st != NEXAR_OK)
         return st;
     world = nx_comm_world(comm, dest);
-    op->req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = tag};
+    op->req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = id_of(tag, opts)};
     op->req.payload = buf;
     op->req.payload_len = nbytes;
     op->req.order = &comm->scope->peer[world].send_order;
@@ -73,8 +78,9 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
     return nx_send_op_run(op, comm->net->peer[world], op_out);
 }
 
-static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
-                               nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out)
+/* `own`: into memory of the library, at most nbytes; buf is NULL. */
+static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, size_t nbytes, bool own, uint32_t src,
+                               uint32_t tag, nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out)
 {
     struct nx_names names;
     struct nx_recv_op *op;
@@ -87,7 +93,7 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
         *info = (nexar_recv_info){0};
     if (st == NEXAR_OK)
         st = check_rank(comm, call, "src", src, true);
-    if (st == NEXAR_OK)
+    if (st == NEXAR_OK && !own)
         st = check_buffer(call, buf, nbytes);
     if (st == NEXAR_OK)
         st = nx_deadline(opts, comm->timeout, &now, &deadline);
@@ -100,8 +106,9 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
     op->recv.key = (struct nx_key){.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src),
                                    .lane = NX_LANE_P2P,
                                    .scope = comm->id,
-                                   .id = tag == NEXAR_ANY ? NX_ANY_ID : tag};
+                                   .id = id_of(tag, opts)};
     op->recv.dst = buf;
+    op->recv.own = own;
     op->recv.cap = nbytes;
     return nx_recv_op_run(op, info, op_out);
 }
@@ -115,7 +122,7 @@ nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32
 nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag, nexar_recv_info *info,
                         const nexar_call_opts *opts)
 {
-    return start_recv(comm, "recv", buf, nbytes, src, tag, info, opts, NULL);
+    return start_recv(comm, "recv", buf, nbytes, false, src, tag, info, opts, NULL);
 }
 
 nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
@@ -123,7 +130,27 @@ nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t 
 {
     if (op_out == NULL)
         return nx_fail(NEXAR_EINVAL, "recv: there is nowhere to put the op; nexar_recv blocks");
-    return start_recv(comm, "recv", buf, nbytes, src, tag, NULL, opts, op_out);
+    return start_recv(comm, "recv", buf, nbytes, false, src, tag, NULL, opts, op_out);
+}
+
+nexar_status nexar_recv_alloc_nb(nexar_comm *comm, size_t most, uint32_t src, uint32_t tag, const nexar_call_opts *opts,
+                                 nexar_op **op_out)
+{
+    if (op_out == NULL)
+        return nx_fail(NEXAR_EINVAL, "recv: there is nowhere to put the op");
+    return start_recv(comm, "recv", NULL, most, true, src, tag, NULL, opts, op_out);
+}
+
+nexar_status nexar_recv_take(nexar_op *op, nexar_iov *out)
+{
+    if (op == NULL || out == NULL)
+        return nx_fail(NEXAR_EINVAL, "recv_take: the op is NULL, or there is no place for the answer");
+    return nx_recv_op_take(op, out);
+}
+
+void nexar_free(void *buf)
+{
+    nx_free(buf);
 }
 
 nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_nbytes, uint32_t dest, uint32_t sendtag,
@@ -136,7 +163,7 @@ nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_n
 
     /* The receive first: what comes then needs no buffer. */
     if (st == NEXAR_OK)
-        st = start_recv(comm, "sendrecv", recvbuf, recv_nbytes, src, recvtag, info, opts, &received);
+        st = start_recv(comm, "sendrecv", recvbuf, recv_nbytes, false, src, recvtag, info, opts, &received);
     if (st != NEXAR_OK)
         return st;
     st = start_send(comm, "sendrecv", sendbuf, send_nbytes, dest, sendtag, opts, &sent);
@@ -184,7 +211,7 @@ nexar_status nexar_probe(nexar_comm *comm, uint32_t src, uint32_t tag, nexar_rec
         return st;
     key.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src);
     key.scope = comm->id;
-    key.id = tag == NEXAR_ANY ? NX_ANY_ID : tag;
+    key.id = id_of(tag, opts);
     st = nx_lane_probe(&comm->net->lanes, &key, deadline, &from, &id, &len);
     if (st == NEXAR_EAGAIN)
         return nx_fail(NEXAR_ETIMEDOUT, "probe: no such message after %.3g s", (double)(nx_now() - now) / 1e9);

@@ -90,7 +90,7 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
             recv->id = msg->key.id;
             recv->len = msg->len - recv->skip;
             nx_recv_end(recv, NEXAR_EMSGSIZE, &todo);
-        } else if (!nx_msg_match(lanes, msg, recv, &todo)) {
+        } else if (!nx_msg_match(lanes, msg, recv, &todo) && recv->status != NEXAR_ENOMEM) {
             nx_msg_discard(lanes, msg, &todo);
         }
     } else if (gone(lanes, recv->key.peer) != NEXAR_OK) {

@@ -18,19 +18,25 @@
 #include "wire/lane.h"
 
 #define NX_ANY_PEER UINT32_MAX
-#define NX_ANY_ID UINT64_MAX
+/* Of P2P: an id is `space << 32 | tag`, and any tag means any of one space. */
+#define NX_ANY_ID ((uint64_t)UINT32_MAX)
 
 struct nx_key {
     uint32_t peer; /* rank in the world */
     uint8_t lane;
     uint64_t scope; /* communicator, or 0 */
-    uint64_t id;    /* tag; for collectives see wire/tag.h */
+    uint64_t id;    /* space and tag; for collectives see wire/tag.h */
 };
+
+static inline bool nx_id_any(uint64_t id)
+{
+    return (uint32_t)id == UINT32_MAX;
+}
 
 /* A receive's key that more than one sender, or more than one tag, fits. */
 static inline bool nx_key_any(const struct nx_key *key)
 {
-    return key->lane == NX_LANE_P2P && (key->peer == NX_ANY_PEER || key->id == NX_ANY_ID);
+    return key->lane == NX_LANE_P2P && (key->peer == NX_ANY_PEER || nx_id_any(key->id));
 }
 
 struct nx_lanes;
@@ -46,8 +52,9 @@ enum nx_recv_state {
 /* A receive.  Embedded in an op or in a step; owned by the table from nx_lane_post until `done`. */
 struct nx_recv {
     /* set by the poster */
-    struct nx_key key; /* P2P: peer and id may be NX_ANY_* */
+    struct nx_key key; /* P2P: peer and tag may be NX_ANY_* */
     uint8_t *dst;
+    bool own; /* P2P: dst is allocated, once it is known how large the message is; the poster's to free */
     size_t cap;
     uint64_t call, count; /* COLL: what the poster called; a message with other values is a mismatch */
     nx_reduce_fn fn;      /* COLL: reduce into dst instead of copying; NULL: copy */

@@ -237,6 +237,10 @@ bool nx_msg_match(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_recv *re
         nx_recv_end(recv, NEXAR_EMSGSIZE, todo);
         return false;
     }
+    if (recv->own && recv->len != 0 && (recv->dst = nx_alloc(recv->len)) == NULL) {
+        nx_recv_end(recv, NEXAR_ENOMEM, todo);
+        return false;
+    }
     nx_msg_leave(lanes, msg);
     recv->msg = msg;
     recv->status = NEXAR_OK;
@@ -256,7 +260,7 @@ bool nx_msg_match(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_recv *re
 static bool wildcard_matches(const struct nx_key *pattern, const struct nx_key *key)
 {
     return (pattern->peer == NX_ANY_PEER || pattern->peer == key->peer) &&
-           (pattern->id == NX_ANY_ID || pattern->id == key->id);
+           (pattern->id == key->id || (nx_id_any(pattern->id) && pattern->id >> 32 == key->id >> 32));
 }
 
 struct nx_recv *nx_recv_for(struct nx_lanes *lanes, const struct nx_key *key, struct nx_scope *scope)
@@ -367,7 +371,7 @@ struct nx_msg *nx_msg_unread(struct nx_lanes *lanes, const struct nx_key *key)
 {
     struct nx_scope *scope;
 
-    if (key->peer != NX_ANY_PEER && key->id != NX_ANY_ID) {
+    if (!nx_key_any(key)) {
         struct nx_flow *flow = nx_flow_find(lanes, key);
 
         if (flow == NULL || nx_list_empty(&flow->unread))

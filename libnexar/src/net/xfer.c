@@ -62,9 +62,11 @@ static void describe(struct nx_net *net, const struct nx_names *names, const cha
 {
     char address[64], tag[32] = "";
 
-    if (key->lane == NX_LANE_P2P && key->id == NX_ANY_ID)
+    if (key->lane == NX_LANE_P2P && nx_id_any(key->id))
         snprintf(tag, sizeof(tag), ", any tag");
-    else if (key->lane == NX_LANE_P2P || key->lane == NX_LANE_RAW_TAGGED)
+    else if (key->lane == NX_LANE_P2P)
+        snprintf(tag, sizeof(tag), ", tag %u", (unsigned)key->id);
+    else if (key->lane == NX_LANE_RAW_TAGGED)
         snprintf(tag, sizeof(tag), ", tag %llu", (unsigned long long)key->id);
     if (key->peer == NX_ANY_PEER) {
         snprintf(text, cap, "%s %s any rank%s", names->call, word, tag);
@@ -258,7 +260,11 @@ static void recv_describe(struct nexar_op *base, char *text, size_t cap)
 
 static void recv_release(struct nexar_op *base)
 {
-    nx_slab_put(&recv_slab, nx_container_of(base, struct nx_recv_op, op));
+    struct nx_recv_op *op = nx_container_of(base, struct nx_recv_op, op);
+
+    if (op->recv.own)
+        nx_free(op->recv.dst);
+    nx_slab_put(&recv_slab, op);
 }
 
 static const struct nx_op_class recv_class = {
@@ -294,4 +300,24 @@ nexar_status nx_recv_op_run(struct nx_recv_op *op, nexar_recv_info *info, nexar_
     if (atomic_load(&op->net->closed))
         recv_cancel(&op->op, NEXAR_ECLOSED); /* closing may have come by before it was posted */
     return nx_op_return(&op->op, op_out, info);
+}
+
+nexar_status nx_recv_op_take(nexar_op *base, nexar_iov *out)
+{
+    struct nx_recv_op *op = base->class == &recv_class ? nx_container_of(base, struct nx_recv_op, op) : NULL;
+
+    *out = (nexar_iov){0};
+    if (op == NULL || !op->recv.own)
+        return nx_fail(NEXAR_EINVAL, "recv_take: the op is not a receive into the library's memory");
+    if (!nx_op_done(base))
+        return NEXAR_EAGAIN;
+    if (base->status != NEXAR_OK)
+        return nx_fail(NEXAR_EINVAL, "recv_take: the receive failed, and nothing came");
+    nx_lock(&base->lock);
+    out->base = op->recv.dst;
+    op->recv.dst = NULL;
+    nx_unlock(&base->lock);
+    if (out->base != NULL)
+        out->nbytes = base->info.nbytes;
+    return out->nbytes == base->info.nbytes ? NEXAR_OK : nx_fail(NEXAR_EINVAL, "recv_take: it was taken already");
 }

@@ -42,6 +42,9 @@ nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx
 nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_op **op_out);
 nexar_status nx_recv_op_run(struct nx_recv_op *op, nexar_recv_info *info, nexar_op **op_out);
 
+/* For a receive with recv.own that is done: gives its memory away, once.  NEXAR_EAGAIN, NEXAR_EINVAL. */
+nexar_status nx_recv_op_take(nexar_op *op, nexar_iov *out);
+
 /* now + the timeout of `opts`, or the default. */
 nexar_status nx_deadline(const nexar_call_opts *opts, nx_time fallback, nx_time *now, nx_time *deadline);
 

@@ -230,6 +230,129 @@ static void test_probe(void **state)
     job_close(&job);
 }
 
+/* ---- any size, spaces ---- */
+
+/* Into memory of the library, posted before the message comes or after. */
+static void any_size(nexar_comm *comm, void *arg)
+{
+    uint32_t rank = nexar_comm_rank(comm);
+    uint8_t *bytes = malloc(LONGEST);
+
+    (void)arg;
+    must(bytes != NULL);
+    for (uint32_t k = 0; k < LENGTHS; k++) {
+        nexar_recv_info info;
+        nexar_op *op, *other;
+        nexar_iov got;
+
+        if (rank == 1) {
+            fill(bytes, lengths[k], k);
+            for (uint32_t tag = 0; tag < 2; tag++)
+                must(nexar_send(comm, bytes, lengths[k], 0, tag, NULL, NULL) == NEXAR_OK);
+            must(nexar_barrier(comm, NULL, NULL) == NEXAR_OK);
+            continue;
+        }
+        for (uint32_t tag = 0; tag < 2; tag++) {
+            must(nexar_recv_alloc_nb(comm, LONGEST, NEXAR_ANY, tag, NULL, &op) == NEXAR_OK);
+            must(nexar_op_wait(op, NEXAR_FOREVER) == NEXAR_OK);
+            must(nexar_op_recv_info(op, &info) == NEXAR_OK && info_is(&info, 1, tag, lengths[k]));
+            if (tag == 1) { /* nobody takes it */
+                nexar_op_close(op);
+                break;
+            }
+            must(nexar_recv_take(op, &got) == NEXAR_OK && got.nbytes == lengths[k]);
+            must((got.base == NULL) == (got.nbytes == 0) && is_filled(got.base, got.nbytes, k));
+            nexar_free(got.base);
+            if (lengths[k] != 0)
+                must_fail(nexar_recv_take(op, &got), NEXAR_EINVAL, NEXAR_NO_RANK, "taken already");
+            else
+                must(nexar_recv_take(op, &got) == NEXAR_OK);
+            must(nexar_recv_alloc_nb(comm, LONGEST, 1, 7, NULL, &other) == NEXAR_OK);
+            must(nexar_recv_take(other, &got) == NEXAR_EAGAIN);
+            nexar_op_close(other);
+            nexar_op_close(op);
+        }
+        must(nexar_barrier(comm, NULL, NULL) == NEXAR_OK);
+    }
+    free(bytes);
+}
+
+static void any_size_limits(nexar_comm *comm, void *arg)
+{
+    char bytes[100] = "one hundred";
+    nexar_iov got;
+    nexar_op *op;
+
+    (void)arg;
+    must(nexar_send(comm, bytes, 100, 0, 3, NULL, NULL) == NEXAR_OK);
+    must(nexar_recv_alloc_nb(comm, 99, 0, 3, NULL, &op) == NEXAR_OK);
+    must_fail(nexar_op_wait(op, NEXAR_FOREVER), NEXAR_EMSGSIZE, 0, "100 bytes|can still be received");
+    must_fail(nexar_recv_take(op, &got), NEXAR_EINVAL, NEXAR_NO_RANK, "failed");
+    nexar_op_close(op);
+    must(nexar_recv_alloc_nb(comm, 100, NEXAR_ANY, NEXAR_ANY, NULL, &op) == NEXAR_OK);
+    must(nexar_op_wait(op, NEXAR_FOREVER) == NEXAR_OK && nexar_recv_take(op, &got) == NEXAR_OK);
+    must(got.nbytes == 100 && memcmp(got.base, bytes, 100) == 0);
+    nexar_op_close(op);
+    nexar_free(got.base);
+    nexar_free(NULL);
+    must(nexar_recv_nb(comm, bytes, 8, 0, 3, NULL, &op) == NEXAR_OK);
+    must_fail(nexar_recv_take(op, &got), NEXAR_EINVAL, NEXAR_NO_RANK, "library's memory");
+    nexar_op_close(op);
+    must_fail(nexar_recv_take(NULL, &got), NEXAR_EINVAL, NEXAR_NO_RANK, "NULL");
+    must_fail(nexar_recv_alloc_nb(comm, 8, 0, 3, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "nowhere");
+    must_fail(nexar_recv_alloc_nb(comm, 8, 1, 3, NULL, &op), NEXAR_EINVAL, NEXAR_NO_RANK, "src 1");
+}
+
+/* The same rank, the same tag: what is sent in one space is nothing to another, whatever it waits for. */
+static void spaces(nexar_comm *comm, void *arg)
+{
+    const nexar_call_opts mine = {.size = sizeof(mine), .space = 9};
+    const nexar_call_opts now = {.size = sizeof(now), .timeout_ns = 1};
+    const nexar_call_opts nine_now = {.size = sizeof(now), .timeout_ns = 1, .space = 9};
+    uint32_t word = 1, got = 0;
+    nexar_recv_info info;
+    nexar_op *op;
+
+    (void)arg;
+    must(nexar_recv_nb(comm, &got, 4, NEXAR_ANY, NEXAR_ANY, NULL, &op) == NEXAR_OK);
+    must(nexar_send(comm, &word, 4, 0, 5, &mine, NULL) == NEXAR_OK);
+    must(nexar_op_test(op) == NEXAR_EAGAIN);
+    must_fail(nexar_probe(comm, 0, 5, NULL, &now), NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "no such message");
+    must_fail(nexar_probe(comm, NEXAR_ANY, NEXAR_ANY, NULL, &now), NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "no such message");
+    must(nexar_probe(comm, NEXAR_ANY, NEXAR_ANY, &info, &nine_now) == NEXAR_OK && info_is(&info, 0, 5, 4));
+    word = 2;
+    must(nexar_send(comm, &word, 4, 0, 5, NULL, NULL) == NEXAR_OK);
+    must(nexar_op_wait(op, NEXAR_FOREVER) == NEXAR_OK && got == 2);
+    nexar_op_close(op);
+    must(nexar_recv(comm, &got, 4, NEXAR_ANY, NEXAR_ANY, &info, &mine) == NEXAR_OK);
+    must(got == 1 && info_is(&info, 0, 5, 4));
+    must_fail(nexar_recv(comm, &got, 4, 0, NEXAR_ANY, NULL, &nine_now), NEXAR_ETIMEDOUT, 0, "any tag");
+    must_fail(nexar_recv(comm, &got, 4, 0, 5, NULL, &nine_now), NEXAR_ETIMEDOUT, 0, "tag 5:");
+}
+
+static void test_any_size(void **state)
+{
+    struct job job;
+
+    (void)state;
+    job_local(&job, 2, NULL);
+    job_each(&job, any_size, NULL);
+    job_close(&job);
+    job_local(&job, 1, NULL);
+    job_each(&job, any_size_limits, NULL);
+    job_close(&job);
+}
+
+static void test_spaces(void **state)
+{
+    struct job job;
+
+    (void)state;
+    job_local(&job, 1, NULL);
+    job_each(&job, spaces, NULL);
+    job_close(&job);
+}
+
 /* ---- groups ---- */
 
 enum { GROUP = 64 };
@@ -278,8 +401,9 @@ static void test_groups(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rings),     cmocka_unit_test(test_order), cmocka_unit_test(test_any_source_and_tag),
-        cmocka_unit_test(test_too_large), cmocka_unit_test(test_probe), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_rings),     cmocka_unit_test(test_order),  cmocka_unit_test(test_any_source_and_tag),
+        cmocka_unit_test(test_too_large), cmocka_unit_test(test_probe),  cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_any_size),  cmocka_unit_test(test_spaces),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

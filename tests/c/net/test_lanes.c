@@ -172,6 +172,49 @@ static void test_any_takes_what_came_first(void **state)
     assert_int_equal(receive_number(&t, p2p(NX_ANY_PEER, NX_ANY_ID)), 4);
 }
 
+/* Memory is asked for when the message is there; where there is none it stays. */
+static void test_own_memory(void **state)
+{
+    static struct got g, other;
+    uint8_t bytes[100] = {1, 2};
+
+    (void)state;
+    for (int posted_first = 0; posted_first < 2; posted_first++) {
+        got_init(&g, p2p(1, 5), 100);
+        g.recv.own = true;
+        g.recv.dst = NULL;
+        if (posted_first)
+            nx_lane_post(&t.lanes, &g.recv);
+        else
+            message(&t, p2p(1, 5), 0, bytes, 100);
+        assert_null(g.recv.dst);
+        if (posted_first) {
+            message(&t, p2p(1, 5), 1, bytes, 100);
+        } else {
+            nx_mem_fail_at(1);
+            nx_lane_post(&t.lanes, &g.recv);
+            assert_ended(&g, NEXAR_ENOMEM);
+            assert_null(g.recv.dst);
+            g.done = 0;
+            nx_lane_post(&t.lanes, &g.recv);
+        }
+        assert_ended(&g, NEXAR_OK);
+        assert_int_equal(g.recv.len, 100);
+        assert_memory_equal(g.recv.dst, bytes, 100);
+        nx_free(g.recv.dst);
+    }
+    /* The next that waits gets it. */
+    got_init(&g, p2p(1, 6), 100);
+    g.recv.own = true;
+    g.recv.dst = NULL;
+    nx_lane_post(&t.lanes, &g.recv);
+    post(&t, &other, p2p(1, NX_ANY_ID), GOT_CAP);
+    nx_mem_fail_at(1);
+    message(&t, p2p(1, 6), 2, bytes, 100);
+    assert_ended(&g, NEXAR_ENOMEM);
+    assert_ended(&other, NEXAR_OK);
+}
+
 /* ---- too large ---- */
 
 static void test_o8_too_large_stays(void **state)
@@ -372,6 +415,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_prefix, setup, teardown),
         cmocka_unit_test_setup_teardown(test_first_posted_first_served, setup, teardown),
         cmocka_unit_test_setup_teardown(test_any_takes_what_came_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_o8_too_large_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_collective_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_oneself, setup, teardown),
