@@ -23,7 +23,7 @@ struct turn {
     nexar_op **op;
     uint64_t *send, *recv; /* room for all blocks with gaps between them, and one more element */
     size_t room;
-    size_t counts[2][8], displs[2][8];
+    size_t counts[2][JOB_RANKS], displs[2][JOB_RANKS];
 };
 
 /* Lengths of blocks between two ranks: every third one is empty. */
@@ -289,24 +289,25 @@ static const struct {
     {all_to_all_v, false},
 };
 
-/* Twice each, the second time from the plan that was kept; every other one by an op. */
+static const size_t lengths[] = {0, 1, 7, 1000, 20011};
+
+/* Twice each, the second time from the plan that was kept; every other one by an op.  `arg`: so many lengths. */
 static void every_collective(nexar_comm *comm, void *arg)
 {
-    static const size_t counts[] = {0, 1, 7, 1000, 20011};
+    const size_t *most = arg;
     uint32_t size = nexar_comm_size(comm);
-    size_t room = size * (counts[4] + GAP) + 2, nbytes = room * sizeof(uint64_t);
+    size_t room = size * (lengths[*most - 1] + GAP) + 2, nbytes = room * sizeof(uint64_t);
     struct turn t = {.comm = comm, .rank = nexar_comm_rank(comm), .size = size, .send = malloc(nbytes)};
     nexar_op *op;
     unsigned turns = 0;
 
-    (void)arg;
     t.recv = malloc(nbytes);
     must(t.send != NULL && t.recv != NULL);
     for (size_t k = 0; k < sizeof(collectives) / sizeof(collectives[0]); k++)
-        for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
+        for (size_t c = 0; c < *most; c++)
             for (t.root = 0; t.root < (collectives[k].has_root ? size : 1); t.root++)
                 for (int again = 0; again < 4; again++) {
-                    t.count = counts[c];
+                    t.count = lengths[c];
                     t.room = size * (t.count + GAP) + 2;
                     t.in_place = again >= 2;
                     t.op = turns++ % 4 < 2 ? NULL : &op;
@@ -320,14 +321,41 @@ static void every_collective(nexar_comm *comm, void *arg)
 
 static void test_every_collective(void **state)
 {
+    size_t most = sizeof(lengths) / sizeof(lengths[0]);
+
     (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct job job;
 
         job_local(&job, sizes[i], NULL);
-        job_each(&job, every_collective, NULL);
+        job_each(&job, every_collective, &most);
         job_close(&job);
     }
+}
+
+/* Those that the defaults choose for other numbers of ranks or sizes; enough ranks for all windows. */
+static void test_every_algorithm(void **state)
+{
+    static const char *const tunes[] = {
+        "reduce:0-:direct,all_gather:0-:ring,gather:0-:linear,scatter:0-:linear,all_to_all:0-:pairwise",
+        "reduce:0-:binomial,all_gather:0-:rd,reduce_scatter:0-:ring,all_to_all:0-:bruck,gather:0-:binomial,"
+        "scatter:0-:binomial,scan:0-:rd,exclusive_scan:0-:rd,all_gather_v:0-:ring,reduce_scatter_v:0-:ring",
+        "reduce:0-:chain,all_gather:0-:bruck,reduce_scatter:0-:halving,scan:0-:chain,exclusive_scan:0-:chain,"
+        "reduce_scatter_v:0-:halving",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(tunes) / sizeof(tunes[0]); i++)
+        for (uint32_t n = 4; n <= 11; n += 7) {
+            size_t most = n == 4 ? 5 : 3;
+            struct job job;
+
+            assert_int_equal(setenv("NEXAR_COLL_TUNE", tunes[i], 1), 0);
+            job_local(&job, n, NULL);
+            job_each(&job, every_collective, &most);
+            job_close(&job);
+        }
+    unsetenv("NEXAR_COLL_TUNE");
 }
 
 /* ---- the order of sums, and averages ---- */
@@ -418,6 +446,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_collective),
+        cmocka_unit_test(test_every_algorithm),
         cmocka_unit_test(test_sums_are_by_rank_at_every_size),
         cmocka_unit_test(test_the_first_of_an_exclusive_scan),
     };
