@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PYNEXAR_LAUNCHER"  # DESCRIPTOR:INODE of the pipe
 
-_pid = 0  # of the process that has joined a job
+_pid = 0  # of the process that is a rank
 _failed_at = 0
 
 
@@ -43,7 +43,7 @@ def failed_at() -> int:
 
 
 def watch() -> None:
-    """This process has joined a job; from now on, an uncaught exception is reported."""
+    """This process is a rank; from now on, an uncaught exception is reported."""
     global _pid  # noqa: PLW0603
     _pid = os.getpid()
     if getattr(sys.excepthook, "_nexar", False):

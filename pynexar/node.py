@@ -40,6 +40,7 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
         PeerLost: a rank, or the seed, was lost meanwhile.
     """
     config = _with(config, join, timeout)
+    launched.watch()
     joining, comm = _api.nexar_joining(), _api.nexar_comm()
     try:
         check(lib.nexar_join_start(byref(config.to_c()), joining))
@@ -48,7 +49,6 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
             if status not in (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR):
                 break
         check(status)
-        launched.watch()
         return Comm(comm, config.timeout)
     except BaseException:  # Ctrl-C at any point
         lib.nexar_comm_close(comm)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SPANS = ((1, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_SIZES = ((30, "g"), (20, "m"), (10, "k"))
 _CHECKOUT = os.path.join(os.path.dirname(_PACKAGE), "libnexar")
 
 
@@ -77,7 +79,6 @@ def collect() -> dict[str, Any]:
         "library": library,
         "package": _PACKAGE,
         "python": f"{sys.executable} {sys.version.split()[0]}",
-        "msquic": said.pop("msquic", None),
         "cflags": [f"-I{include_folder(folder)}"],
         "libs": [f"-L{folder}", "-lnexar", f"-Wl,-rpath,{folder}"],
         "environment": said,
@@ -100,7 +101,6 @@ def show(found: dict[str, Any]) -> None:
     rows = [
         ("nexar", f"{found['version']}, binary interface {found['abi']}"),
         ("library", found["library"]),
-        ("MsQuic", found["msquic"]),
         ("Python", found["python"]),
         ("C", "cc prog.c $(nexar info --cflags --libs)"),
     ]
@@ -118,15 +118,27 @@ def show(found: dict[str, Any]) -> None:
             print(f"{name:14}{value}")
     print("\nsettings")
     for row in found["settings"]:
-        value = "" if row["value"] is None else str(row["value"])
-        unit = row["unit"] if value and row["unit"] != "text" else ""
+        value = as_set(row["value"], row["unit"])
         origin = "" if row["source"] in (None, "default") else f"({row['source']})"
-        print(f"  {row['variable']:26}{' '.join(filter(None, [value, unit, origin])):28} {row['help']}")
+        print(f"  {row['variable']:26}{' '.join(filter(None, [value, origin])):16} {row['help']}")
     for error in said.get("errors", []):
         print(f"\nwrong: {error}")
     for unknown in said.get("unknown", []):
         nearest = f"; did you mean {unknown['nearest']}?" if unknown["nearest"] else ""
         print(f"\nno such setting: {unknown['variable']}{nearest}")
+
+
+def as_set(value: Any, unit: str) -> str:
+    """A value as one would write it into the variable."""
+    if value is None:
+        return ""
+    if unit == "seconds" and isinstance(value, (int, float)):
+        scale, name = next(((scale, name) for scale, name in _SPANS if value >= scale), _SPANS[-1])
+        return f"{value / scale:g}{name}"
+    if unit == "bytes" and isinstance(value, int):
+        shift, name = next(((s, name) for s, name in _SIZES if value and value % (1 << s) == 0), (0, ""))
+        return f"{value >> shift}{name}"
+    return str(value)
 
 
 def _or(value: Any) -> str:

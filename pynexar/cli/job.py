@@ -26,6 +26,11 @@ _GRACE_AFTER_SIGNAL = 2.0
 _GRACE_AFTER_TERM = 1.0
 _SEED_POLL = 0.2
 _KILL_POLL = 0.05
+_TOLD = 8  # ranks that failed after the first one and are told of, each with a line
+
+
+class CannotStartError(Exception):
+    """There will be no job, for a reason that is the user's to know; no traceback of the launcher says more."""
 
 
 class Rank:
@@ -104,6 +109,9 @@ class Job:
             return self._report()
         except BrokenPipeError:  # nobody reads what the ranks say
             return 128 + signal.SIGPIPE
+        except CannotStartError as error:
+            say(str(error))
+            return 1
         finally:
             processes.kill_all()
             if self._seed is not None:
@@ -115,7 +123,12 @@ class Job:
     def _spawn_all(self) -> None:
         words, word = os.pipe()
         for rank in self.ranks:
-            self._spawn(rank, word)
+            try:
+                self._spawn(rank, word)
+            except OSError as error:  # limits of files or processes; see `ulimit -a`
+                for waiting in self.ranks[: rank.local]:  # so that there are descriptors to end the others with
+                    os.close(waiting.gate)
+                raise CannotStartError(f"cannot start rank {rank.name}: {error.strerror}") from error
         os.close(word)
         self._words = words
         self._watch(words, self._read_words)
@@ -152,7 +165,7 @@ class Job:
             processes.die_with_parent(launcher, signal.SIGKILL)
             os.close(rank.gate)
             with open(gate, encoding="utf-8") as file:
-                line = file.read()
+                line = file.readline()  # not to the end: ranks that were started later have the other end, too
             if not line.endswith("\n"):  # the launcher has given up
                 os._exit(status)
             if line != "\n":
@@ -331,7 +344,9 @@ class Job:
         lines = [f"{first.fate()}, the first to fail, after {seconds:.1f} s"]
         if first.streams:
             lines += ["    " + line for line in first.streams[1].tail()]
-        for rank in failed[1:]:
+        for rank in failed[1 : 1 + _TOLD]:
             lines.append(f"then {rank.fate()}{', sent by nexar run' if rank.ended_by_us else ''}")
+        if len(failed) > 1 + _TOLD:
+            lines.append(f"then {len(failed) - 1 - _TOLD} more")
         say("\n".join(lines))
         return first.status

@@ -24,7 +24,7 @@ class Stream:
     """Standard output or error of one rank."""
 
     def __init__(self, fd: int, to: int, name: str, number: int, log: BinaryIO | None) -> None:
-        """Reads from `fd`, writes to `to` with "[name] " in the colour of `number` before each line; "": nothing."""
+        """Reads from `fd`, writes to `to` with "[name] " in the colour of `number` before each line; "": as it is."""
         os.set_blocking(fd, False)
         self.fd = fd
         self._to = to
@@ -41,22 +41,28 @@ class Stream:
             except BlockingIOError:
                 return True
             if not data:
-                self._emit(self._rest, end=True)
-                self._rest = b""
+                if self._rest:
+                    self._emit(self._rest.rstrip(b"\r") + b"\n")
+                    self._rest = b""
                 return False
             self._tail = (self._tail + data)[-_TAIL_BYTES:]
             if self._log is not None:
                 self._log.write(data)
                 self._log.flush()
+            if not self._prefix:
+                write(self._to, data)
+                continue
             # A progress bar ends its lines with \r alone.
             text = (self._rest + data).replace(b"\r\n", b"\n")
             held = text.endswith(b"\r")  # perhaps a \n follows
             text = text[: len(text) - held].replace(b"\r", b"\n")
             cut = text.rfind(b"\n") + 1
             self._rest = text[cut:] + b"\r" * held
+            text = text[:cut]
             if len(self._rest) > _LINE_MAX:
-                cut, self._rest = len(text), b""
-            self._emit(text[:cut])
+                text += self._rest + b"\n"
+                self._rest = b""
+            self._emit(text)
         return True
 
     def tail(self) -> list[str]:
@@ -70,12 +76,8 @@ class Stream:
                 return self._tail[start:].decode("utf-8", "replace").splitlines()
             start = before
 
-    def _emit(self, text: bytes, *, end: bool = False) -> None:
-        if end and text:
-            text = text.rstrip(b"\r") + b"\n"
-        if self._prefix:
-            text = b"".join(self._prefix + line for line in text.splitlines(keepends=True))
-        write(self._to, text)
+    def _emit(self, lines: bytes) -> None:
+        write(self._to, b"".join(self._prefix + line for line in lines.splitlines(keepends=True)))
 
 
 def prefix(name: str, number: int, colour: bool) -> str:

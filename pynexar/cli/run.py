@@ -12,7 +12,7 @@ import sys
 from pynexar import launched
 
 from . import guard
-from .job import Job, Rank
+from .job import CannotStartError, Job, Rank
 from .output import say
 
 TYPE_CHECKING = False
@@ -37,10 +37,7 @@ _WITH_VALUE = ("-n", "--nnodes", "--join", "--env", "--log-dir", "--bind")
 
 def main(argv: list[str]) -> int:
     """Exit status of `nexar run ARGV`."""
-    options, command, said = parse(argv)
-    if options.log_dir is not None:
-        os.makedirs(options.log_dir, exist_ok=True)
-    return run(options, command, said)
+    return run(*parse(argv))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,6 +83,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
         arguments.error(f"{said[0]} is no .py file; write '-- {said[0]}' to run a program")
     if len(said) < 2 and said[0] in ("--", "-m"):
         arguments.error(f"{said[0]} needs a {'program' if said[0] == '--' else 'module'}")
+    if said[0] not in ("--", "-m") and not os.path.exists(said[0]):  # said once, and not by each rank
+        arguments.error(f"there is no {said[0]}")
+    if options.log_dir is not None:
+        try:
+            os.makedirs(options.log_dir, exist_ok=True)
+        except OSError as error:
+            arguments.error(f"--log-dir: {error}")
     try:
         options.join = read_join(options.join, os.environ)
     except (OSError, ValueError) as error:
@@ -172,15 +176,30 @@ def open_seed(options: argparse.Namespace, said: list[str], job: Job) -> tuple[S
     """The seed of a new job, or none to join another's; and the join string."""
     if options.join is not None:
         return None, options.join
-    from pynexar.seed import Seed
-
     address = options.bind or os.environ.get("NEXAR_BIND") or ("127.0.0.1" if options.nnodes == 1 else "0.0.0.0")
-    seed = Seed(with_port(address), options.n * options.nnodes)
+    seed = make_seed(with_port(address), options.n * options.nnodes)
     join = seed.join_string
     if options.nnodes > 1:
         path = announce(options, said, join)
         job.at_end.append(lambda: os.unlink(path))
     return seed, join
+
+
+def make_seed(address: str, size: int) -> Seed:
+    """Serves at `address`.
+
+    Raises:
+        CannotStartError: no such address, or it is in use, or the library cannot be loaded.
+    """
+    try:
+        from pynexar.errors import NexarError
+        from pynexar.seed import Seed
+    except ImportError as error:
+        raise CannotStartError(str(error)) from error
+    try:
+        return Seed(address, size)
+    except NexarError as error:
+        raise CannotStartError(str(error)) from error
 
 
 def announce(options: argparse.Namespace, said: list[str], join: str) -> str:
@@ -215,6 +234,8 @@ def host_of(address: str) -> str:
 
 
 def _at_least_one(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")

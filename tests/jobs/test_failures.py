@@ -123,3 +123,39 @@ def test_formation_that_fails_is_reported(job: Start) -> None:
     )
     assert process.wait(15) == 1
     assert re.search(r"\[[02]\] .*Timeout: .*rank 1", process.stderr)
+    assert re.search(r"nexar run: rank [02]: exit status 1 \(Timeout\), the first to fail", process.stderr)
+
+
+def test_many_that_fail_do_not_push_the_first_one_off_the_screen(start: Start) -> None:
+    process = start(*jobkit.nexar("run", "-n", "30", "--", "sh", "-c", "echo why >&2; exit 3"))
+    assert process.wait() == 3
+    report = process.stderr[process.stderr.index("nexar run: ") :].splitlines()
+    assert report[1] == "    why"
+    assert len(report) <= 12
+    assert report[-1] == "then 21 more"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("print('a'", ["SyntaxError: '(' was never closed"]),
+        ("import numpyy", ["Traceback", "ModuleNotFoundError: No module named 'numpyy'"]),
+        ("import pynexar as nx\nnx.int()", ["AttributeError: module 'pynexar' has no attribute 'int'"]),
+        ("import pynexar as nx\nnx.init().all_reduc(1)", ["(AttributeError)", "all_reduc"]),
+        ("import sys; sys.exit('out of data')", ["    out of data"]),
+    ],
+)
+def test_bugs_of_users(job: Start, script: str, words: list[str]) -> None:
+    process = job(script, "-n", "3")
+    assert process.wait() == 1
+    report = process.stderr[process.stderr.index("nexar run: ") :]
+    assert "the first to fail" in report
+    first = report.partition("then rank")[0]
+    for word in words:
+        assert word in first
+
+
+def test_module_that_does_not_exist(start: Start) -> None:
+    process = start(*jobkit.nexar("run", "-n", "2", "-m", "pynexar.exampels.hello"))
+    assert process.wait() == 1
+    assert "No module named 'pynexar.exampels'" in process.stderr[process.stderr.index("nexar run: ") :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -161,7 +162,11 @@ def test_job_inside_a_job(job: Start) -> None:
         ([], "what is to be run?"),
         (["-n", "2"], "what is to be run?"),
         (["-n", "0", "x.py"], "0 is below 1"),
-        (["-n", "x", "x.py"], "-n"),
+        (["-n", "x", "x.py"], "argument -n: 'x' is no number"),
+        (["-np", "2", "x.py"], "argument -n: 'p' is no number"),
+        (["-n"], "-n"),
+        (["y.py"], "there is no y.py"),
+        (["--log-dir", "/proc/no/logs", "x.py"], "--log-dir: "),
         (["--nnodes", "0", "x.py"], "--nnodes"),
         (["-m"], "-m needs a module"),
         (["--"], "-- needs a program"),
@@ -173,16 +178,81 @@ def test_job_inside_a_job(job: Start) -> None:
         (["--join", "-", "x.py"], "nothing on standard input"),
     ],
 )
-def test_wrong_command_lines(start: Start, arguments: list[str], words: str) -> None:
+def test_wrong_command_lines(start: Start, tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "x.py").touch()
     process = start(*jobkit.nexar("run", *arguments))
     assert process.wait() == 2
+    assert words in process.stderr.splitlines()[-1]
+    assert process.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--bind", "nonsense"], {}, '"nonsense" is not an address of this host'),
+        (["--bind", "127.0.0.1:99999"], {}, "port"),
+        ([], {"NEXAR_LIBRARY": "/nonexistent"}, "NEXAR_LIBRARY is '/nonexistent', which is not a file"),
+        ([], {"NEXAR_BIND": "eth0"}, '"eth0" is not an address of this host'),
+    ],
+)
+def test_job_that_cannot_start(
+    start: Start, tmp_path: Path, arguments: list[str], environment: dict[str, str], words: str
+) -> None:
+    """One line, and no rank has begun."""
+    (tmp_path / "x.py").write_text("print('begun')")
+    process = start(*jobkit.nexar("run", "-n", "2", *arguments, "x.py"), env=environment)
+    assert process.wait() == 1
+    assert process.stdout == ""
+    assert len(process.stderr.splitlines()) == 1, process.stderr
+    assert process.stderr.startswith("nexar run: ")
     assert words in process.stderr
+
+
+def test_more_ranks_than_the_limits_allow(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("print('begun')")
+    line = shlex.join(jobkit.nexar("run", "-n", "100", "x.py"))
+    process = start("sh", "-c", f"ulimit -n 64; {line}")
+    assert process.wait() == 1
+    assert process.stdout == ""
+    assert re.fullmatch(r"nexar run: cannot start rank \d+: Too many open files\n", process.stderr)
+    assert not process.alive()
+
+
+def test_info_shows_values_as_they_are_set(start: Start) -> None:
+    """What it prints can be put into the variables."""
+    given = {"NEXAR_SPIN": "20us", "NEXAR_TIMEOUT": "90s", "NEXAR_HEARTBEAT": "250ms", "NEXAR_SMALL_BYTES": "2k"}
+    for _ in range(2):
+        process = start(*jobkit.nexar("info"), env=given)
+        assert process.wait() == 0, process.stderr
+        values = dict(re.findall(r"^  (NEXAR_\w+) +(\S+) \(environment\)", process.stdout, re.MULTILINE))
+        assert {name: values[name] for name in given} == given
+        found = dict(re.findall(r"^  (NEXAR_\w+) +(\d\S*) ", process.stdout, re.MULTILINE))
+        given = {name: found[name] for name in found if name not in ("NEXAR_LOG", "NEXAR_LIBRARY")}
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["--help"], ["run", "--help"], ["seed", "--help"], ["info", "--help"], ["bench", "--help"]]
+)
+def test_help(start: Start, command: list[str]) -> None:
+    process = start(*jobkit.nexar(*command))
+    assert process.wait() == 0
+    assert process.stdout.startswith("usage: nexar")
+    assert process.stderr == ""
+    assert max(map(len, process.stdout.splitlines())) <= 120
+
+
+def test_command_that_does_not_exist(start: Start) -> None:
+    process = start(*jobkit.nexar("rnu"))
+    assert process.wait() == 2
+    assert "there is no command 'rnu'" in process.stderr
+    assert "start the ranks of a job" in process.stderr
 
 
 def test_join_string_in_a_file_that_others_may_read_is_refused(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "join"
     path.write_text("nexar://127.0.0.1:1?token=x&ca=y\n")
     path.chmod(0o644)
+    (tmp_path / "x.py").touch()
     process = start(*jobkit.nexar("run", "--join", f"@{path}", "x.py"))
     assert process.wait() == 2
     assert "chmod 600" in process.stderr

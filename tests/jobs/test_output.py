@@ -39,6 +39,31 @@ def test_lines_stay_whole(job: Start) -> None:
         ]
 
 
+def test_output_of_any_bytes(job: Start) -> None:
+    """Nothing is decoded: what a rank writes comes out as it is, but for the prefixes."""
+    process = job(
+        """
+        import os
+        os.write(1, bytes(range(256)).replace(b"\\r", b"") + b"\\n" + b"x" * 200_000)
+        """,
+        "-n",
+        "2",
+    )
+    assert process.wait() == 0
+    lines = process.out.read_bytes().split(b"\n")
+    for rank in (b"[0] ", b"[1] "):
+        said = [line[len(rank) :] for line in lines if line.startswith(rank)]
+        written = bytes(range(256)).replace(b"\r", b"").split(b"\n")
+        assert said[: len(written)] == written
+        assert b"".join(said[len(written) :]) == b"x" * 200_000
+
+
+def test_progress_bars(job: Start) -> None:
+    process = job('print("1%\\r2%\\r", end="", flush=True); print("end", end="")', "-n", "2")
+    assert process.wait() == 0
+    assert process.lines() == {rank: ["1%", "2%", "end"] for rank in "01"}
+
+
 def test_output_appears_when_it_is_printed(job: Start) -> None:
     process = job('import signal\nprint("soon")\nsignal.pause()', "-n", "2")
     process.until_printed("soon", 2)
@@ -72,6 +97,13 @@ def test_log_dir(job: Start, tmp_path: Path) -> None:
     logs = {path.name: sorted(path.read_text().splitlines()) for path in (tmp_path / "logs/deep").iterdir()}
     assert logs == {f"rank-{rank}.log": [f"err {rank}", f"out {rank}"] for rank in "01"}
     assert process.lines() == {rank: [f"out {rank}"] for rank in "01"}
+
+
+def test_one_rank_with_a_log_dir_writes_what_it_likes(job: Start, tmp_path: Path) -> None:
+    process = job('print("1%\\r2%\\r", end="", flush=True); print("end", end="")', "--log-dir", "logs")
+    assert process.wait() == 0
+    assert process.out.read_bytes() == b"1%\r2%\rend"
+    assert (tmp_path / "logs/rank-0.log").read_bytes() == b"1%\r2%\rend"
 
 
 def test_log_dir_with_one_rank(job: Start, tmp_path: Path) -> None:
