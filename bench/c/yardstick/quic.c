@@ -72,6 +72,7 @@ static QUIC_STATUS configure(struct end *end)
     SET(&s, MaxAckDelayMs, 1);
     SET(&s, SendIdleTimeoutMs, UINT32_MAX);
     SET(&s, InitialWindowPackets, 100);
+    SET(&s, MaxOperationsPerDrain, 4);
     SET(&s, ConnFlowControlWindow, 64u << 20);
     SET(&s, StreamRecvWindowDefault, 16u << 20);
     SET(&s, StreamRecvWindowUnidiDefault, 16u << 20);

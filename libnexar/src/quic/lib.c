@@ -130,6 +130,9 @@ static void fill(QUIC_SETTINGS *s, const struct nx_quic_settings *from)
     SET(s, SendIdleTimeoutMs, UINT32_MAX);
     /* 10 packets would cost a large message three round trips; data centres and loopback take 100. */
     SET(s, InitialWindowPackets, 100);
+    /* Each may be some 60 KB of a large message to encrypt and send.  With the default of 16 a small message that comes
+     * in waits a millisecond until the socket is looked at again. */
+    SET(s, MaxOperationsPerDrain, 4);
     SET(s, ConnFlowControlWindow, (uint32_t)from->connection_window);
     SET(s, StreamRecvWindowDefault, (uint32_t)from->stream_window);
     SET(s, StreamRecvWindowBidiLocalDefault, (uint32_t)from->stream_window);
