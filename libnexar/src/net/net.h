@@ -20,6 +20,7 @@ struct nx_net_config {
 struct nx_net_stats {
     _Atomic uint64_t bytes_sent, bytes_received; /* payload */
     _Atomic uint64_t messages_sent, messages_received;
+    _Atomic uint64_t streams; /* that peers have opened */
     _Atomic uint64_t copies; /* payload bytes copied before sending */
     _Atomic uint64_t waited; /* sends that had to wait for their turn */
 };

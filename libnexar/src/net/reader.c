@@ -229,6 +229,7 @@ bool nx_conn_stream(nexar_conn *conn, struct nx_quic_stream *stream, bool bidire
     nx_list_init(&r->paused);
     nx_parser_init(&r->parser, own ? NX_DIALECT_OWN : NX_DIALECT_REFERENCE, own ? LONGEST : NX_MESSAGE_MAX);
     nx_conn_hold(conn);
+    atomic_fetch_add_explicit(&conn->net->stats.streams, 1, memory_order_relaxed);
     nx_quic_stream_bind(stream, &events, r);
     return true;
 }

@@ -217,18 +217,21 @@ static void recv_done(struct nx_recv *recv, nexar_status status)
 {
     struct nx_recv_op *op = nx_container_of(recv, struct nx_recv_op, recv);
     struct nx_key key = op->recv.key;
+    char what[192], why[192] = "";
     nexar_error error;
 
-    if (status == NEXAR_OK && op->framed != NX_LANE_BY_KIND)
+    if (status == NEXAR_EMSGSIZE)
+        snprintf(why, sizeof(why), "the message has %llu bytes, the buffer %zu; it can still be received",
+                 (unsigned long long)recv->len, recv->cap);
+    if (status == NEXAR_OK && op->framed != NX_LANE_BY_KIND) {
         status = check_frame(op);
-    if (status == NEXAR_EMSGSIZE) {
-        char what[192];
-
+        if (status != NEXAR_OK)
+            snprintf(why, sizeof(why), "what came is no message: %s", nexar_last_error());
+    }
+    if (why[0] != '\0') {
         key.peer = recv->from;
         describe(op->net, &op->names, "from", &key, what, sizeof(what));
-        nx_error_set(&error, status, nx_names_rank(&op->names, recv->from),
-                     "%s: the message has %llu bytes, the buffer %zu; it can still be received", what,
-                     (unsigned long long)recv->len, recv->cap);
+        nx_error_set(&error, status, nx_names_rank(&op->names, recv->from), "%s: %s", what, why);
         snprintf(error.op, sizeof(error.op), "%s", op->names.call);
         error.comm = op->names.comm;
     } else if (status != NEXAR_OK) {

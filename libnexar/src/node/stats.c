@@ -16,6 +16,7 @@ static void write_transports(struct nx_json *json, struct nx_net *net)
     nx_json_uint(json, "bytes_received", atomic_load(&net->stats.bytes_received));
     nx_json_uint(json, "messages_sent", atomic_load(&net->stats.messages_sent));
     nx_json_uint(json, "messages_received", atomic_load(&net->stats.messages_received));
+    nx_json_uint(json, "streams_received", atomic_load(&net->stats.streams));
     nx_json_close(json);
     nx_json_close(json);
 }
