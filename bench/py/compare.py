@@ -59,16 +59,21 @@ class Programs:
     calls: int
     sizes: str
     ranks: int
+    spin: str
 
-    def job(self, ranks: int, *command: str) -> list[Result]:
+    def job(self, ranks: int, *command: str, **variables: str) -> list[Result]:
         """Lines that a job prints."""
-        environment = {**os.environ, "NEXAR_LIBRARY": str(self.build / "libnexar.so"), "NO_COLOR": "1"}
+        environment = {**os.environ, "NEXAR_LIBRARY": str(self.build / "libnexar.so"), "NO_COLOR": "1", **variables}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         return lines([sys.executable, "-m", "pynexar", "run", "-n", str(ranks), *command], environment)
 
-    def nexar(self, ranks: int, *arguments: str) -> list[Result]:
+    def nexar(self, ranks: int, *arguments: str, **variables: str) -> list[Result]:
         program = str(self.build / "bench" / "nexar-bench")
-        return self.job(ranks, "--", program, *arguments, "--seconds", str(self.seconds), "--json")
+        return self.job(ranks, "--", program, *arguments, "--seconds", str(self.seconds), "--json", **variables)
+
+    def pair(self, *arguments: str) -> list[Result]:
+        """Two ranks that poll as long as the yardstick does, so that both get a core of a busy machine alike."""
+        return self.nexar(2, *arguments, NEXAR_SPIN=self.spin)
 
     def yardstick(self, arguments: Iterable[str], scheme: str) -> Result:
         program = str(self.build / "bench" / "nexar-yardstick")
@@ -114,7 +119,7 @@ def measures(programs: Programs) -> list[Measure]:
     return [
         Measure(
             "round-trip, 64 B",
-            lambda p: p.nexar(2, "p2p", "--sizes", "64"),
+            lambda p: p.pair("p2p", "--sizes", "64"),
             "us",
             lambda r: 2 * time_of(r),
             "<= 1.25",
@@ -123,7 +128,7 @@ def measures(programs: Programs) -> list[Measure]:
         ),
         Measure(
             "one-way, 1 MiB",
-            lambda p: p.nexar(2, "stream", "--sizes", "1m"),
+            lambda p: p.pair("stream", "--sizes", "1m"),
             "GB/s",
             lambda r: float(r["algbw_GBps"]),
             ">= 0.9",
@@ -133,7 +138,7 @@ def measures(programs: Programs) -> list[Measure]:
         ),
         Measure(
             "rate, 64 B",
-            lambda p: p.nexar(2, "stream", "--sizes", "64"),
+            lambda p: p.pair("stream", "--sizes", "64"),
             "messages/s",
             lambda r: 1e6 / time_of(r),
             ">= 0.8",
@@ -237,12 +242,13 @@ def main(argv: list[str]) -> int:
     add("--calls", type=int, default=100_000, help="calls of the case allocations (default: %(default)s)")
     add("--sizes", default="8,4k,64k,1m,16m", help="of collectives (default: %(default)s)")
     add("-n", type=int, default=4, metavar="N", help="ranks of collectives (default: %(default)s)")
+    add("--spin", default="20ms", help="NEXAR_SPIN of what is compared with MsQuic (default: %(default)s)")
     add("--only", metavar="A,B", help="only measures whose name begins so, up to its first comma")
     add("--json", action="store_true", help="one object a line")
     options = parser.parse_args(argv)
     if options.rounds < 1:
         parser.error("no rounds, no medians")
-    programs = Programs(options.build.resolve(), options.seconds, options.calls, options.sizes, options.n)
+    programs = Programs(options.build.resolve(), options.seconds, options.calls, options.sizes, options.n, options.spin)
     chosen = measures(programs)
     if options.only is not None:
         names = options.only.split(",")
