@@ -8,11 +8,11 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "full: takes long; runs with tests/run.sh --full, or NEXAR_TEST_FULL=1")
+    config.addinivalue_line("markers", "full: takes long; runs with tests/run.sh --full, or NX_TEST_FULL=1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not os.environ.get("NEXAR_TEST_FULL"):
+    if not os.environ.get("NX_TEST_FULL"):
         skip = pytest.mark.skip(reason="takes long; tests/run.sh --full runs it")
         for item in items:
             if item.get_closest_marker("full"):

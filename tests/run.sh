@@ -12,22 +12,22 @@ usage: bash tests/run.sh [--fast | --full] [--list] [STAGE...]
   STAGE    only these
 
 On Debian and Ubuntu as root, missing packages are installed; elsewhere the command says which are missing.
-Everything it makes is in build-tests/ (NEXAR_TEST_BUILD names another folder).
+Everything it makes is in build-tests/ (NX_TEST_BUILD names another folder).
 TEXT
 }
 
 set -u -o pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-work=${NEXAR_TEST_BUILD:-$root/build-tests}
+work=${NX_TEST_BUILD:-$root/build-tests}
 . "$root/tests/lib/packages.sh"
 . "$root/tests/lib/stages.sh"
 
 stages=()
-export NEXAR_TEST_FULL=
+export NX_TEST_FULL=
 for word in "$@"; do
     case $word in
         --fast) stages=("${fast_stages[@]}") ;;
-        --full) NEXAR_TEST_FULL=1 ;;
+        --full) NX_TEST_FULL=1 ;;
         --list) echo "${all_stages[*]}"; exit 0 ;;
         --help | -h) usage; exit 0 ;;
         *)

@@ -65,9 +65,9 @@ def printed(start: Start) -> Callable[..., str]:
 @pytest.fixture
 def build() -> Path:
     """The folder where CMake built nexar-bench and nexar-yardstick."""
-    folder = Path(os.environ.get("NEXAR_TEST_BENCH", ROOT / "build"))
+    folder = Path(os.environ.get("NX_TEST_BENCH", ROOT / "build"))
     if not (folder / "bench/nexar-bench").exists():
-        pytest.skip(f"no bench/nexar-bench in {folder}; NEXAR_TEST_BENCH names the folder of another build")
+        pytest.skip(f"no bench/nexar-bench in {folder}; NX_TEST_BENCH names the folder of another build")
     return folder
 
 

@@ -72,7 +72,7 @@ stage_asan() {
     ASAN_SYMBOLIZER_PATH=$(command -v llvm-symbolizer-14 || command -v llvm-symbolizer || true)
     configure_and_test asan env -- "-DCMAKE_C_COMPILER=$(find_clang)" -DCMAKE_BUILD_TYPE=Debug \
         -DNEXAR_SANITIZE=address,undefined -DNEXAR_FUZZ=ON
-    if [ -n "$NEXAR_TEST_FULL" ]; then
+    if [ -n "$NX_TEST_FULL" ]; then
         local target
         for target in "$work"/asan/fuzz_*; do
             [ -x "$target" ] || continue
@@ -116,7 +116,7 @@ stage_pytest() {
             folders+=("$folder")
         fi
     done
-    export NEXAR_TEST_BENCH=$work/gcc
+    export NX_TEST_BENCH=$work/gcc
     export HYPOTHESIS_STORAGE_DIRECTORY=$work/hypothesis PYTHONDONTWRITEBYTECODE=1 PATH=$work/venv/bin:$PATH
     cd "$work"
     pytest -c "$root/pyproject.toml" --rootdir "$root" -o "cache_dir=$work/pytest" \

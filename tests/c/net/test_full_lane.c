@@ -1,7 +1,7 @@
 /* One lane is filled to its limit by a receiver that does not read; control messages, remote calls, all other lanes and
  * tags, and collectives go on, in both directions, and memory stays within its limits all the time.
  *
- * Takes 60 seconds if NEXAR_TEST_FULL is set and not empty, else 5. */
+ * Takes 60 seconds if NX_TEST_FULL is set and not empty, else 5. */
 #include "traffic_kit.h"
 
 enum { FULL_TAG = 7777, LARGE = 200000, LANE = 4 << 20 };
@@ -10,7 +10,7 @@ static const nexar_config config = {.size = sizeof(config), .lane_bytes = LANE, 
 
 static nx_time duration(void)
 {
-    const char *full = getenv("NEXAR_TEST_FULL");
+    const char *full = getenv("NX_TEST_FULL");
 
     return full != NULL && full[0] != '\0' ? 60 * NX_S : 5 * NX_S;
 }
