@@ -54,8 +54,8 @@ typedef struct nexar_config_field {
 NEXAR_API nexar_status nexar_config_describe(size_t index, nexar_config_field *out);
 
 /** What the environment of this process says about the job: which launcher was found and why, rank, size, where to
- *  meet; and every setting with its value and where it came from.  JSON, cut at `cap` bytes; `*need` is the whole length
- *  and one.
+ *  meet; and every setting with its value and where it came from.  JSON, cut at `cap` bytes; `*need` is the
+ *  whole length and one.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (a variable is wrong; the text is still written), NEXAR_ENOMEM
  *  @threads any, but not while another thread changes the environment */
 NEXAR_API nexar_status nexar_environment(char *json, size_t cap, size_t *need);

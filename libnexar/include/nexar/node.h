@@ -13,8 +13,8 @@ typedef struct nexar_seed nexar_seed;
 typedef struct nexar_joining nexar_joining;
 
 /** Joins the job that `config` (NULL: the environment) describes and returns the communicator of all its ranks.
- *  Without a join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is connected
- *  with every other.
+ *  Without a join string, a secret or a launcher's environment: a job of one rank.  Blocks until every rank is
+ *  connected with every other.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (environment or join string), NEXAR_EAUTH (token, secret,
  *           certificate, rank taken), NEXAR_ETIMEDOUT (names the ranks that are missing), NEXAR_EPEER, NEXAR_EPROTO,
  *           NEXAR_ESYSTEM, NEXAR_ENOMEM, NEXAR_EDEADLK, NEXAR_EFORK

@@ -44,8 +44,8 @@ static uint32_t tier_of(size_t size)
     return tier;
 }
 
-/* A job that has settled allocates nothing, even if a rank falls behind for once and some messages more have to be kept:
- * whoever needs one small buffer more will need others soon. */
+/* A job that has settled allocates nothing, even if a rank falls behind for once and some messages more have to be
+ * kept: whoever needs one small buffer more will need others soon. */
 static void stock_up(uint32_t tier)
 {
     struct tier *c = &tiers[tier];
