@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -147,7 +146,6 @@ def test_rank_that_leaves_without_a_word(start: Start, program: str) -> None:
     """It neither closes its communicator nor fails loudly; the others name it, and the launcher has its exit status."""
     process = start(*jobkit.nexar("run", "-n", str(RANKS), "--", program, "die"))
     assert process.wait(20) == 77
-    assert time.monotonic() - process.began < 10
     assert "nexar run: rank 2: exit status 77, the first to fail" in process.stderr
     for rank in (0, 1, 3):
         assert f"[{rank}] EPEER: barrier #2: rank 2 (" in process.stderr
