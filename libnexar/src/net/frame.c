@@ -1,7 +1,8 @@
 /* net/frame.c - the memory of framed messages that are being put together.
  *
  * Owner: the engine.  A peer may begin one on each of its streams, so what they hold together has a limit; beyond it
- * only the first that is not complete goes on, so that one always does. */
+ * only the first that is not whole goes on, so that whole ones that wait for their lane hold up no other lane; beyond
+ * unread_bytes none does. */
 #include "net/frame.h"
 
 #include "wire/codec.h"
@@ -44,6 +45,16 @@ static bool is_first(nexar_conn *conn, const struct nx_frame *frame)
     return false;
 }
 
+/* One that is whole has only its last byte to come again. */
+static bool must_wait(nexar_conn *conn, const struct nx_frame *frame, size_t n)
+{
+    uint64_t others = conn->frame_bytes - (frame->buf == NULL ? 0 : frame->buf->used);
+
+    if (frame->whole || others == 0 || conn->frame_bytes + n <= budget(conn))
+        return false;
+    return conn->frame_bytes + n > conn->net->config.limits.unread_bytes || !is_first(conn, frame);
+}
+
 static bool grow(struct nx_frame *frame, size_t n)
 {
     size_t used = frame->buf == NULL ? 0 : frame->buf->used;
@@ -66,7 +77,7 @@ nexar_status nx_frame_add(nexar_conn *conn, struct nx_frame *frame, const uint8_
 {
     if (nx_list_empty(&frame->link))
         nx_list_push_back(&conn->frames, &frame->link);
-    frame->waits = conn->frame_bytes + n > budget(conn) && !is_first(conn, frame);
+    frame->waits = must_wait(conn, frame, n);
     if (frame->waits)
         return NEXAR_EAGAIN;
     if (!grow(frame, n))
