@@ -37,6 +37,19 @@ def form_job(seed: nx.Seed, driver: Driver, ranks: Ranks, rank: int, size: int, 
     return Job(worker, started, started[others[0]].do("comm.id"))
 
 
+def form_in(processes: dict[int, Rank], seed: nx.Seed, driver: Driver, rank: int, size: int, alpn: str) -> Job:
+    """The same, in processes that are there already."""
+    for other, process in processes.items():
+        config = f"nx.Config(rank={other}, world_size={size})"
+        process.begin(f"comm = nx.init({seed.join_string!r}, config={config})")
+    worker = foreign.Worker(driver, seed.join_string, rank, size, alpn)
+    worker.join()
+    for process in processes.values():
+        process.end()
+        process.do(f"conn = comm.peer({rank})")
+    return Job(worker, processes, next(iter(processes.values())).do("comm.id"))
+
+
 Form = Callable[..., Job]
 
 

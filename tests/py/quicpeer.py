@@ -6,13 +6,14 @@ connection, with all that came on it and calls that wait for more.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import selectors
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from aioquic._buffer import Buffer
@@ -69,6 +70,7 @@ class Link:
         self.resets: dict[int, int] = {}  # streams that it has cut, with its code
         self.stopped: dict[int, int] = {}  # streams that it does not want to read
         self.on_data: Callable[[int, bytes, bool], None] | None = None
+        self._quiet = False
         self._driver = driver
         self._endpoint = endpoint
 
@@ -119,6 +121,15 @@ class Link:
             self.quic.send_stream_data(stream, data, end)
             self.flush()
 
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """What is written meanwhile leaves together."""
+        with self._driver.lock:
+            self._quiet = True
+            yield
+            self._quiet = False
+            self.flush()
+
     def message(self, data: bytes) -> int:
         """A message on a stream of its own."""
         with self._driver.lock:
@@ -137,7 +148,8 @@ class Link:
             self.flush()
 
     def flush(self) -> None:
-        self._driver.transmit(self, self._endpoint)
+        if not self._quiet:
+            self._driver.transmit(self, self._endpoint)
 
     def forget(self) -> None:
         """The process of this side has died: nothing more is said, not even good-bye."""

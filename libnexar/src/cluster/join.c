@@ -7,7 +7,7 @@
  * by itself, afterwards it asks, and believes what the seed or any other rank says of the decision. */
 #include "cluster/join.h"
 
-#include "cluster/plain.h"
+#include "base/plain.h"
 
 #include <stdio.h>
 #include <string.h>

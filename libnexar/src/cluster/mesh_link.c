@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "cluster/plain.h"
+#include "base/plain.h"
 #include "identity/verify.h"
 
 #include <stdarg.h>
@@ -180,6 +180,8 @@ static bool control(void *arg, nexar_conn *conn, const struct nx_message *messag
         l->mesh->result.formed(l->mesh->result.arg);
         return true;
     case NX_KIND_ABORT:
+        if (l->up)
+            return false;
         nx_plain(l->why, sizeof(l->why), message->abort.reason.data, message->abort.reason.len);
         l->doomed = true; /* it refused us for good */
         l->status = message->abort.code == NX_ABORT_MISMATCH ? NEXAR_ECONFIG

@@ -6,7 +6,7 @@
 #include "cluster/seed.h"
 
 #include "base/mem.h"
-#include "cluster/plain.h"
+#include "base/plain.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "cluster/seed.h"
 
 #include "base/log.h"
-#include "cluster/plain.h"
+#include "base/plain.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "coll/op.h"
 
 #include <stdio.h>
@@ -160,6 +161,7 @@ void nx_coll_mismatch(void *owner, uint32_t peer, uint64_t sequence, uint64_t ca
 static void word_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_aborted *a, nexar_error *error)
 {
     uint32_t from = nx_comm_rank_of(comm, peer), blamed = a->rank;
+    char reason[sizeof(error->text) - 32];
     int status = -(int)a->status;
 
     if (strcmp(nexar_status_name((nexar_status)status), "?") == 0 || status == NEXAR_OK)
@@ -168,9 +170,8 @@ static void word_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op
         status = NEXAR_EPEER; /* there, not here */
     if (blamed >= comm->size || blamed == comm->rank)
         blamed = from;
-    nx_error_set(error, (nexar_status)status, blamed, "%.*s (reported by rank %u)",
-                 (int)(a->reason.len < sizeof(error->text) ? a->reason.len : sizeof(error->text)), a->reason.data,
-                 from);
+    nx_plain(reason, sizeof(reason), a->reason.data, a->reason.len);
+    nx_error_set(error, (nexar_status)status, blamed, "%s (reported by rank %u)", reason, from);
     error->comm = comm->id;
     error->sequence = a->sequence;
 }

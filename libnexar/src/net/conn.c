@@ -228,6 +228,7 @@ void nx_conn_shutdown(nexar_conn *conn, enum nx_close_code code)
 
 void nx_conn_fault(nexar_conn *conn, const char *format, ...)
 {
+    struct nx_peer *peer = atomic_load(&conn->peer);
     va_list args;
 
     va_start(args, format);
@@ -235,6 +236,8 @@ void nx_conn_fault(nexar_conn *conn, const char *format, ...)
         vsnprintf(conn->fault, sizeof(conn->fault), format, args);
     va_end(args);
     nx_conn_shutdown(conn, NX_CLOSE_PROTOCOL);
+    if (peer != NULL)
+        nx_peer_gone(peer, false, conn->fault); /* at once: what it has begun to send ends for this reason */
 }
 
 nexar_status nx_conn_control(nexar_conn *conn, const struct nx_message *message, bool later)

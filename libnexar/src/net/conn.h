@@ -62,7 +62,7 @@ struct nexar_conn {
     uint32_t dialled_rank;
     uint64_t received; /* messages that have come to their end */
     uint64_t bye_at;   /* how many there will be, once the peer has said so */
-    bool bye_received, bye_answered, bye_acked;
+    bool bye_said, bye_received, bye_answered, bye_acked;
     char alpn[16];
     char fault[128]; /* why we ended it ourselves */
 };

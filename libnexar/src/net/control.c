@@ -32,6 +32,7 @@ nexar_status nx_conn_bye(nexar_conn *conn)
     struct nx_message bye = {.kind = NX_KIND_BYE};
 
     bye.bye.messages = atomic_load(&conn->messages);
+    conn->bye_said = true;
     return nx_conn_control(conn, &bye, false);
 }
 
@@ -60,9 +61,16 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
             nx_conn_fault(conn, "%s", nexar_last_error());
         break;
     case NX_KIND_BYE:
-        handle_bye(conn, peer, &message->bye);
+        if (conn->bye_received)
+            nx_conn_fault(conn, "it said its farewell twice");
+        else
+            handle_bye(conn, peer, &message->bye);
         break;
     case NX_KIND_BYE_ACK:
+        if (!conn->bye_said || conn->bye_acked) {
+            nx_conn_fault(conn, "it answered a farewell that was not said");
+            break;
+        }
         conn->bye_acked = true;
         conn->owner->farewell(conn->owner_arg, conn);
         break;

@@ -1,8 +1,8 @@
-/* cluster/plain.h - text that came from others, or from a library, made fit to be shown and sent.
+/* base/plain.h - text that came from others, or from a library, made fit to be shown and sent.
  *
  * What a stranger says must not write into a terminal or a log, and a text that is cut anywhere must still be UTF-8. */
-#ifndef NX_CLUSTER_PLAIN_H
-#define NX_CLUSTER_PLAIN_H
+#ifndef NX_BASE_PLAIN_H
+#define NX_BASE_PLAIN_H
 
 #include <stddef.h>
 
