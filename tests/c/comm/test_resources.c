@@ -17,7 +17,7 @@ static void many(nexar_comm *comm, void *arg)
 {
     const struct work *w = arg;
     uint32_t rank = nexar_comm_rank(comm), size = nexar_comm_size(comm);
-    int64_t *x = calloc(w->count, sizeof(*x)), *y = calloc(w->count, sizeof(*y)), word = 0;
+    int64_t *x = calloc(w->count, sizeof(*x)), *y = calloc(w->count, sizeof(*y)), out = 0, in;
 
     must(x != NULL && y != NULL);
     for (int turn = 0; turn < w->turns; turn++) {
@@ -27,7 +27,7 @@ static void many(nexar_comm *comm, void *arg)
         must(nexar_broadcast(comm, y, w->count, NEXAR_INT64, (uint32_t)turn % size, NULL, &op) == NEXAR_OK);
         must(nexar_op_wait(op, NEXAR_FOREVER) == NEXAR_OK);
         nexar_op_close(op);
-        must(nexar_sendrecv(comm, &word, 8, (rank + 1) % size, (uint32_t)turn, &word, 8, (rank + size - 1) % size,
+        must(nexar_sendrecv(comm, &out, 8, (rank + 1) % size, (uint32_t)turn, &in, 8, (rank + size - 1) % size,
                             (uint32_t)turn, NULL, NULL) == NEXAR_OK);
         must(nexar_barrier(comm, NULL, NULL) == NEXAR_OK);
     }
