@@ -1,8 +1,8 @@
 /* net/frame.c - the memory of framed messages that are being put together.
  *
  * Owner: the engine.  A peer may begin one on each of its streams, so what they hold together has a limit; beyond it
- * only the first that is not whole goes on, so that whole ones that wait for their lane hold up no other lane; beyond
- * unread_bytes none does. */
+ * only the first that is not whole goes on, so that whole ones that wait for their lane hold up no other lane; when
+ * those hold unread_bytes, none does. */
 #include "net/frame.h"
 
 #include "wire/codec.h"
@@ -32,6 +32,14 @@ static uint64_t budget(nexar_conn *conn)
     return atomic_load(&conn->own) ? OWN_TOGETHER : conn->net->config.limits.lane_bytes;
 }
 
+/* Of whole ones, and one that becomes it. */
+static uint64_t most(nexar_conn *conn)
+{
+    bool stranger = atomic_load(&conn->peer) == NULL;
+
+    return budget(conn) + (stranger ? (uint64_t)OWN_MAX : conn->net->config.limits.unread_bytes);
+}
+
 /* The one that may always go on: the first that is not whole. */
 static bool is_first(nexar_conn *conn, const struct nx_frame *frame)
 {
@@ -52,7 +60,7 @@ static bool must_wait(nexar_conn *conn, const struct nx_frame *frame, size_t n)
 
     if (frame->whole || others == 0 || conn->frame_bytes + n <= budget(conn))
         return false;
-    return conn->frame_bytes + n > conn->net->config.limits.unread_bytes || !is_first(conn, frame);
+    return conn->frame_bytes + n > most(conn) || !is_first(conn, frame);
 }
 
 static bool grow(struct nx_frame *frame, size_t n)
