@@ -124,17 +124,28 @@ def target(x: Any, name: str, call: str) -> View:
     return _view(x, name, call)
 
 
-def like(x: Any, view: View, call: str) -> Any:
-    """A new array of the shape and dtype of `x`: a tensor for a torch tensor, else a numpy array."""
+def like(x: Any, view: View, call: str, shape: tuple[int, ...] | None = None) -> Any:
+    """A new array of the dtype of `x`, and of its shape or another: a tensor for a torch tensor, else numpy's."""
+    shape = view.shape if shape is None else shape
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        return torch.empty(tuple(x.shape), dtype=x.dtype)
+        return torch.empty(shape, dtype=x.dtype)
     np = numpy_module()
     if isinstance(view.dtype, np.dtype):
-        return np.empty(view.shape, view.dtype)
+        return np.empty(shape, view.dtype)
     if view.code == _api.NEXAR_BFLOAT16:
-        return np.empty(view.shape, _bfloat16(call))
-    return np.empty(view.shape, view.dtype)
+        return np.empty(shape, _bfloat16(call))
+    return np.empty(shape, view.dtype)
+
+
+def named(name: str, shape: tuple[int, ...], call: str) -> Any:
+    """A new numpy array of a type that name_of() named."""
+    return numpy_module().empty(shape, _bfloat16(call) if name == "bfloat16" else name)
+
+
+def name_of(code: int) -> str:
+    """What a nexar_dtype is called."""
+    return next(name for name in _NAMES if _CODES[name] == code)
 
 
 def same(x: View, y: View, x_name: str, y_name: str, call: str) -> None:
@@ -145,6 +156,16 @@ def same(x: View, y: View, x_name: str, y_name: str, call: str) -> None:
         usage(f"{y_name} has shape {y.shape} and {x_name} {x.shape}; they must be the same", call)
     if x.code != y.code or (x.code == NO_CODE and str(x.dtype) != str(y.dtype)):
         usage(f"{y_name} has dtype {y.dtype} and {x_name} {x.dtype}; they must be the same", call)
+
+
+def fits(view: View, shape: tuple[int, ...], x: View, name: str, call: str) -> None:
+    """Raises:
+    UsageError: not of this shape, or of another dtype than x.
+    """
+    if view.shape != shape:
+        usage(f"{name} has shape {view.shape}; it must be {shape}", call)
+    if view.code != x.code or (view.code == NO_CODE and str(view.dtype) != str(x.dtype)):
+        usage(f"{name} has dtype {view.dtype} and x {x.dtype}; they must be the same", call)
 
 
 def known(view: View, name: str, call: str) -> int:
