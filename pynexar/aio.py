@@ -6,6 +6,7 @@ Every loop that awaits an op watches the descriptor; whichever wakes first hands
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 from ctypes import byref, c_int32, c_uint64
@@ -13,6 +14,7 @@ from ctypes import byref, c_int32, c_uint64
 from . import errors
 from ._ffi import _api, lib
 from ._ffi.call import check
+from .op import CANCEL_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +29,31 @@ if TYPE_CHECKING:
 async def wait(op: Op) -> Any:
     """What `await op` does.  Cancelling the task cancels the op, and waits until its buffers are free."""
     try:
-        await _all_parts(op)
+        if op.done or op.seconds_left() is None:
+            await _all_parts(op)
+        else:
+            await asyncio.wait_for(_all_parts(op), op.seconds_left())
+    except asyncio.TimeoutError:
+        raise op.not_done("await", None) from None
     except asyncio.CancelledError:
         op.cancel()
-        while not op.done:
-            try:
-                await _all_parts(op)
-            except asyncio.CancelledError:  # once is enough; C still has the buffers
-                continue
+        await _let_go(op)
         raise
     return op.wait()
+
+
+async def _let_go(op: Op) -> None:
+    """Until C has no buffer of it; a large send may not be able to, and its memory then stays alive."""
+    while not op.done:
+        try:
+            if op.seconds_left() is None:
+                await _all_parts(op)
+            else:
+                await asyncio.wait_for(_all_parts(op), CANCEL_NS / 1e9)
+        except asyncio.TimeoutError:
+            return
+        except asyncio.CancelledError:  # once is enough
+            continue
 
 
 async def _all_parts(op: Op) -> None:
@@ -45,23 +62,26 @@ async def _all_parts(op: Op) -> None:
             await part.comm.completions.watch(part)
 
 
+# Communicators of one node share a queue of finished ops: whoever looks into it finds those of the others, too.
+_cookies = itertools.count(1)
+_ops: dict[int, Op] = {}  # by cookie; alive while somebody waits
+
+
 class Completions:
-    """Who waits for which op of a node."""
+    """Who waits for the ops of a communicator."""
 
     def __init__(self, comm: Comm) -> None:
         self._comm = comm
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._fd = -1
         self._closed = False
-        self._cookie = 0
-        self._ops: dict[int, Op] = {}  # by cookie; alive while somebody waits
         self._loops: dict[asyncio.AbstractEventLoop, int] = {}  # how many futures each waits for
 
     def watch(self, op: Op) -> Future:
         """A future of the running loop that is done when the op is."""
         loop = asyncio.get_running_loop()
         future: Future = loop.create_future()
-        with self._lock:
+        with self.lock:
             if self._closed or op.watched_out:  # done since the caller looked
                 future.set_result(None)
                 return future
@@ -69,22 +89,22 @@ class Completions:
             future.add_done_callback(self._forget)
             op.watchers.append(future)
             if len(op.watchers) == 1:
-                self._cookie += 1
-                self._ops[self._cookie] = op
-                check(lib.nexar_op_notify(op.pointer, self._cookie))
+                cookie = next(_cookies)
+                _ops[cookie] = op
+                check(lib.nexar_op_notify(op.pointer, cookie))
         return future
 
     def close(self) -> None:
         """The communicator was closed: all its ops are done, and the library tells no more of them."""
-        with self._lock:
+        with self.lock:
             self._closed = True
-            ops = list(self._ops.values())
-            self._ops.clear()
+            mine = [cookie for cookie, op in list(_ops.items()) if op.comm is self._comm]
+            ops = [op for op in (_ops.pop(cookie, None) for cookie in mine) if op is not None]
             for loop in [loop for loop in self._loops if loop.is_closed()]:
                 del self._loops[loop]
             self._close_fd()
         for op in ops:
-            self._wake(op)
+            _wake(op)
 
     def _add_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._fd < 0:
@@ -99,7 +119,7 @@ class Completions:
     def _forget(self, future: Future) -> None:
         """In the future's loop."""
         loop = future.get_loop()
-        with self._lock:
+        with self.lock:
             if self._loops.get(loop, 0) > 1:
                 self._loops[loop] -= 1
             elif loop in self._loops:
@@ -121,21 +141,21 @@ class Completions:
                         return
             except errors.Closed:  # close() wakes those who wait
                 return
-            with self._lock:
-                op = self._ops.pop(cookie.value, None)
+            op = _ops.pop(cookie.value, None)
             if op is not None:
-                self._wake(op)
+                _wake(op)
 
-    def _wake(self, op: Op) -> None:
-        with self._lock:
-            futures, op.watchers, op.watched_out = op.watchers, [], True
-        here = asyncio._get_running_loop()
-        for future in futures:
-            loop = future.get_loop()
-            if loop is here:
-                _finish(future)
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(_finish, future)
+
+def _wake(op: Op) -> None:
+    with op.comm.completions.lock:
+        futures, op.watchers, op.watched_out = op.watchers, [], True
+    here = asyncio._get_running_loop()
+    for future in futures:
+        loop = future.get_loop()
+        if loop is here:
+            _finish(future)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(_finish, future)
 
 
 def _finish(future: Future) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 from . import launched
@@ -9,8 +10,9 @@ from ._ffi import _api, lib
 from ._ffi.call import check, index, last_error, options
 from ._handle import Handle
 from .collectives import Collectives, CollectivesNb
+from .objects import Objects, ObjectsNb
 from .op import Op
-from .p2p import P2p, P2pNb
+from .p2p import ANY, P2p, P2pNb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Comm", "NonBlocking"]
 
 
-class NonBlocking(CollectivesNb, P2pNb):
+class NonBlocking(CollectivesNb, P2pNb, ObjectsNb):
     """`comm.nb`: the calls of Comm, started and not waited for.  Each returns an Op."""
 
     def __init__(self, comm: Comm) -> None:
         self._comm = comm
 
 
-class Comm(Collectives, P2p, Handle):
+class Comm(Collectives, P2p, Objects, Handle):
     """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster().
 
     A context manager.  Several threads may use one; collectives must be called in the same order on all ranks.
@@ -56,6 +58,7 @@ class Comm(Collectives, P2p, Handle):
         self._in_use: dict[int, tuple[_api.nexar_op, Any]] = {}
         self._dropped: deque[_api.nexar_op] = deque()
         self._peers: dict[int, PeerConnection] = {}
+        self._turns = itertools.count()
         self._completions: Completions | None = None
 
     def peer(self, rank: int) -> PeerConnection:
@@ -109,6 +112,8 @@ class Comm(Collectives, P2p, Handle):
         value: Any = None,
         finish: Callable[[Op], Any] | None = None,
         handle: Any = None,
+        space: int = 0,
+        kind: Callable[..., Op] = Op,
     ) -> Op:
         """Starts something: `function(handle or this communicator, *arguments, options, &op)`.
 
@@ -116,8 +121,8 @@ class Comm(Collectives, P2p, Handle):
         """
         if self._dropped:
             self._sweep()
-        opts = options(timeout, call)
-        op = Op(self, value, finish)
+        opts = options(timeout, call, space)
+        op = kind(self, value, finish)
         self._in_use[id(op.pointer)] = (op.pointer, keep)
         with self.lock:
             pointer = self.pointer(call)
@@ -137,8 +142,13 @@ class Comm(Collectives, P2p, Handle):
             self.release(pointer)
             lib.nexar_op_close(pointer)
 
+    def next_turn(self) -> int:
+        """Number of a collective that consists of messages, the same on all ranks: no other's messages have it."""
+        return next(self._turns) % ANY
+
     def _sweep(self) -> None:
-        for _ in range(len(self._dropped)):
+        """Some of them, in turn: more than come, and not so many that who drops thousands is slow."""
+        for _ in range(min(len(self._dropped), 16)):
             try:
                 self.drop(self._dropped.popleft())
             except IndexError:  # another thread sweeps, too

@@ -8,7 +8,7 @@ from ctypes import byref, sizeof
 
 from . import errors
 from ._ffi import _api, lib
-from ._ffi.buffer import source, target
+from ._ffi.buffer import View, source, target
 from ._ffi.call import check, index, last_error, nanoseconds
 from .op import CANCEL_NS, Op, Pair
 
@@ -93,7 +93,8 @@ class P2p:
 
         Raises:
             UsageError: a wrong argument; nothing was sent.
-            Timeout, PeerLost, Closed, Cancelled: it was not sent, or nobody knows.
+            Timeout, PeerLost, Closed, Cancelled: it was not sent, or nobody knows.  A large message that has begun to
+                leave goes on after a timeout, and the text says so: then `x` must not change before it is received.
         """
         self.nb.send(x, dest, tag, timeout=timeout).complete()
 
@@ -168,7 +169,14 @@ def _recv_arguments(comm: Comm, call: str, out: Any, src: int, tag: int, tag_nam
 
 def _send(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
     view, dest, tag = arguments
-    return comm.start(call, lib.nexar_send, (view.address, view.nbytes, dest, tag), timeout, view.keep)
+    return start_send(comm, call, view, dest, tag, timeout)
+
+
+def start_send(comm: Comm, call: str, view: View, dest: int, tag: int, timeout: float | None, space: int = 0) -> Op:
+    arguments = (view.address, view.nbytes, dest, tag)
+    op = comm.start(call, lib.nexar_send, arguments, timeout, view.keep, space=space)
+    op.expect(comm.default_timeout if timeout is None else timeout)
+    return op
 
 
 def _recv(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:

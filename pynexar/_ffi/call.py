@@ -68,11 +68,12 @@ def nanoseconds(seconds: float | None, name: str, op: str = "") -> int:
     return max(1, int(seconds * _NANO))
 
 
-def options(timeout: float | None, op: str) -> Options:
+def options(timeout: float | None, op: str, space: int = 0) -> Options:
     """What a call with this `timeout=` gets as its last argument but one."""
-    if timeout is None:
+    if timeout is None and space == 0:
         return None
-    return _api.nexar_call_opts(size=sizeof(_api.nexar_call_opts), timeout_ns=nanoseconds(timeout, "timeout", op))
+    limit = nanoseconds(timeout, "timeout", op)
+    return _api.nexar_call_opts(size=sizeof(_api.nexar_call_opts), space=space, timeout_ns=limit)
 
 
 def index(value: Any, name: str, op: str, limit: int, special: int | None = None) -> int:

@@ -96,6 +96,47 @@ def test_deadline_of_an_op(pair: nx.LocalCluster) -> None:
     assert op.done
 
 
+def test_large_send_that_nobody_takes_does_not_outlast_its_deadline(pair: nx.LocalCluster) -> None:
+    """QUIC has its memory and cannot give it back: the waiting ends, the message goes on, the memory stays."""
+    x = np.arange(4 << 20)
+    died = weakref.ref(x)
+    began = time.monotonic()
+    with pytest.raises(nx.Timeout, match=r"send to rank 1 .*tag 1.*cannot be called back|has begun to leave") as caught:
+        pair[0].send(x, 1, tag=1, timeout=0.2)
+    assert caught.value.hint
+    ops = [pair[0].nb.send(x, 1, tag=2, timeout=0.2), pair[0].nb.sendrecv(x, 1, bytearray(1), 1, 3, timeout=0.2)]
+    for op in ops:
+        with pytest.raises(nx.Timeout, match="begun to leave"):
+            op.wait()
+        assert not op.done
+    assert nx.wait_any(ops) == 0
+    with pytest.raises(nx.Timeout, match="begun to leave"):
+        nx.wait_all(ops)
+    assert time.monotonic() - began < 20
+    del x, op, ops, caught
+    gc.collect()
+    assert died() is not None
+    out = np.zeros(4 << 20, np.int64)
+    for tag in (3, 1, 2):
+        assert pair[1].recv(out, 0, tag).nbytes == out.nbytes
+        assert (out == np.arange(4 << 20)).all()
+
+    def swept() -> bool:
+        pair[0].nb.recv(bytearray(1), 1, timeout=0.001).cancel()  # any call looks after what was dropped
+        gc.collect()
+        return died() is None
+
+    until(swept, "the end of the memory")
+
+
+def test_small_send_whose_turn_does_not_come_ends_by_itself(pair: nx.LocalCluster) -> None:
+    ops = [pair[0].nb.send(np.zeros(100_000), 1, tag=1, timeout=0.3) for _ in range(300)]
+    assert ops[-1].wait is not None
+    with pytest.raises(nx.Timeout, match="nothing after"):
+        ops[-1].wait()
+    assert ops[-1].done
+
+
 def test_wait_all_and_wait_any(pair: nx.LocalCluster) -> None:
     outs = [np.zeros(1, np.int64) for _ in range(4)]
     ops = [pair[0].nb.recv(out, 1, tag=tag) for tag, out in enumerate(outs)]
