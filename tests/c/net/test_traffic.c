@@ -346,7 +346,8 @@ static void test_o2_sends_that_wait_can_be_cancelled(void **state)
 /* Who closes does not wait for ever for a receiver that never reads. */
 static void test_close_with_a_message_that_nobody_reads(void **state)
 {
-    const nexar_config config = {.size = sizeof(config), .lane_bytes = 1 << 20, .linger_ns = 300 * NX_MS};
+    const nexar_config config = {
+        .size = sizeof(config), .lane_bytes = 1 << 20, .unread_bytes = 1 << 20, .linger_ns = 300 * NX_MS};
     uint8_t *bytes = bytes_of(64 << 20);
     nexar_op *op, *waits;
     struct job job;
