@@ -182,10 +182,9 @@ void nx_engine_set_poll(uint32_t (*poll)(void))
     atomic_store_explicit(&nx_engine.poll, poll, memory_order_release);
 }
 
-void nx_engine_set_spin(nx_time span, bool yield)
+void nx_engine_set_spin(nx_time span)
 {
     atomic_store(&nx_engine.spin, span);
-    atomic_store(&nx_engine.yield, yield);
 }
 
 bool nx_engine_inside(void)

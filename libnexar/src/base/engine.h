@@ -71,9 +71,8 @@ bool nx_engine_post(struct nx_task *task);
  * nobody else does, else leave it to the caretaker. */
 void nx_engine_kick(bool now);
 
-/* How long a blocked thread polls before it sleeps, and whether it gives up its core between polls (more ranks than
- * cores). */
-void nx_engine_set_spin(nx_time span, bool yield);
+/* How long a blocked thread polls before it sleeps. */
+void nx_engine_set_spin(nx_time span);
 
 /* Any thread.  A timer fires once, on the engine. */
 void nx_timer_init(struct nx_timer *timer, void (*fire)(struct nx_timer *));

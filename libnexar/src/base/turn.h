@@ -31,7 +31,6 @@ struct nx_engine {
     _Atomic uint32_t callers;    /* blocked threads */
     _Atomic uint32_t parked;     /* futex of the caretaker: 1 while it is parked, 2 while it sleeps long */
     _Atomic nx_time spin;
-    _Atomic bool yield;
     _Atomic bool forked;
     _Atomic bool ended;
 };

@@ -7,7 +7,6 @@
 #include "base/turn.h"
 
 #include <errno.h>
-#include <sched.h>
 
 enum {
     WAITER_DONE = 1,
@@ -57,7 +56,6 @@ static void spin_missed(void)
 static nexar_status lead(struct nx_waiter *w, nx_time deadline)
 {
     nx_time spin = 0, idle_since = 0;
-    bool yield = atomic_load_explicit(&nx_engine.yield, memory_order_relaxed);
 
     for (;;) {
         nx_time next = nx_turn_run(), now;
@@ -76,12 +74,10 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
             /* Whatever makes a turn worth while is an event, or due, or in the waiter. */
             do
                 n = nx_turn_events(0);
-            while (n == 0 && !yield && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
+            while (n == 0 && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
                    (atomic_load(&w->word) & WAITER_DONE) == 0);
             if (n > 0)
                 nx_engine.spins_missed = 0;
-            else if (n == 0 && yield)
-                sched_yield();
         } else {
             if (spin != 0)
                 spin_missed();

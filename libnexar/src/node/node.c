@@ -254,7 +254,7 @@ static void choose_spinning(struct nx_node *node)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     if (nx_node_local_ranks(node) > (uint32_t)(cores < 1 ? 1 : cores))
-        nx_engine_set_spin(0, true);
+        nx_engine_set_spin(0);
 }
 
 nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **comm)
