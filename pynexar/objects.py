@@ -39,7 +39,12 @@ _SMALL = 4096  # what is smaller goes into the pickle, so that no small array ke
 _MOST = (1 << 63) - 1
 
 _MESSAGES, _COLLECTIVES = 1, 2  # spaces
-_CALLS = ("broadcast_object", "all_gather_object", "gather_object", "scatter_object")
+_CALLS = {
+    "broadcast_object": 0x6F626A01,
+    "all_gather_object": 0x6F626A02,
+    "gather_object": 0x6F626A03,
+    "scatter_object": 0x6F626A04,
+}
 
 
 # ------------------------------------------------------------------------------------------------------------- messages
@@ -344,18 +349,16 @@ def _agree(comm: Comm, call: str, root: int, size: int, left: _Left) -> list[int
     Raises:
         Mismatch: a rank makes another call, or has another root.
     """
-    mine = (_CALLS.index(call), root, size)
-    table = numpy_module().zeros((comm.size, len(mine)), "i8")
-    table[comm.rank] = mine
-    comm.all_reduce(table, out=table, timeout=left())
-    for rank, row in enumerate(table.tolist()):
-        if tuple(row[:2]) != mine[:2]:
-            theirs = f"{_CALLS[row[0]]} with root {row[1]}" if 0 <= row[0] < len(_CALLS) else "something else"
+    mine = [_CALLS[call], root, size]
+    table = comm.all_gather(numpy_module().array(mine, "i8"), timeout=left()).tolist()
+    for rank, row in enumerate(table):
+        if row[:2] != mine[:2]:
+            theirs = next((f"{name} (root {row[1]})" for name in _CALLS if _CALLS[name] == row[0]), "all_gather")
             raise errors.Mismatch(
-                f"{call}: rank {rank} calls {theirs}, and rank {comm.rank} {call} with root {root}",
+                f"{call}: rank {rank} calls {theirs}, and rank {comm.rank} {call} (root {root})",
                 op=call,
                 comm=comm.id,
                 peer=rank,
                 hint="all ranks must make the same calls, in the same order",
             )
-    return [row[2] for row in table.tolist()]
+    return [row[2] for row in table]
