@@ -319,10 +319,10 @@ static nexar_status make_config(struct nx_joining *j)
                                  .alpn = {NX_ALPN_JOIN},
                                  .connection_window = 2 * NX_TALK_MEMBER_MAX,
                                  .stream_window = NX_TALK_MEMBER_MAX,
-                                 .handshake_timeout = 3 * NX_S,
+                                 .handshake_timeout = 5 * NX_S,
                                  .idle_timeout = 20 * NX_S,
                                  .keep_alive = NX_S,
-                                 .disconnect = 5 * NX_S};
+                                 .disconnect = 10 * NX_S};
 
     return nx_quic_config_open(&s, &j->config);
 }

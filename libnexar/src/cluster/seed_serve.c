@@ -51,7 +51,7 @@ static nexar_status make_config(struct nx_seed *seed)
                                  .handshake_timeout = 5 * NX_S,
                                  .idle_timeout = 20 * NX_S,
                                  .keep_alive = NX_S,
-                                 .disconnect = 5 * NX_S};
+                                 .disconnect = 10 * NX_S};
 
     return nx_quic_config_open(&s, &seed->config);
 }

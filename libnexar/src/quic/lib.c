@@ -244,6 +244,8 @@ const char *nx_quic_status_text(QUIC_STATUS status)
         return "the address is not one of this host";
     case QUIC_STATUS_PROTOCOL_ERROR:
         return "it broke the QUIC protocol";
+    case QUIC_STATUS_INTERNAL_ERROR: /* what a peer says that has waited for too long */
+        return "it gave the connection up, as without answers from here";
     case QUIC_STATUS_ABORTED:
         return "the connection was cut";
     case QUIC_STATUS_BAD_CERTIFICATE:

@@ -67,7 +67,7 @@ static void test_c8_different_calls(void **state)
                              large = {ALL_REDUCE, 20000, NEXAR_FLOAT64, NEXAR_SUM, 0},
                              from0 = {BROADCAST, 10, NEXAR_FLOAT64, NEXAR_SUM, 0},
                              from1 = {BROADCAST, 10, NEXAR_FLOAT64, NEXAR_SUM, 1}, barrier = {.what = BARRIER};
-    static const struct difference differences[] = {
+    const struct difference differences[] = {
         {sum10, f32, 0, "all_reduce(10 x float64, sum)|all_reduce(10 x float32, sum)"},
         {sum10, max, 1, "all_reduce(10 x float64, sum)|all_reduce(10 x float64, max)"},
         {sum10, sum11, 2, "all_reduce(10 x float64, sum)|all_reduce(11 x float64, sum)"},

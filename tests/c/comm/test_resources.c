@@ -147,7 +147,7 @@ static void test_h4_a_closed_node_is_gone(void **state)
     begun = nx_now();
     assert_status(nexar_recv(job.comm[0], &byte, 1, 1, 0, NULL, NULL), NEXAR_EPEER);
     assert_status(nexar_recv(job.comm[2], &byte, 1, 1, 0, NULL, NULL), NEXAR_EPEER);
-    assert_true(nx_now() - begun < NX_S);
+    assert_true(nx_now() - begun < 5 * NX_S);
     assert_status(nexar_send(job.comm[0], &byte, 1, 1, 0, NULL, NULL), NEXAR_EPEER);
     job_close(&job);
 }
