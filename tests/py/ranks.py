@@ -110,7 +110,7 @@ class Rank:
         """How long the log is: what comes next is behind."""
         return self.log.stat().st_size
 
-    def until_logged(self, words: str, since: int = 0, timeout: float = 5.0) -> str:
+    def until_logged(self, words: str, since: int = 0, timeout: float = 10.0) -> str:
         """Waits for a line that matches, and gives it."""
         deadline = time.monotonic() + timeout
         while True:

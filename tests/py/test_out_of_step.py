@@ -50,17 +50,19 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("n", [2, 4])
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_c8_different_calls(case: str, n: int) -> None:
     (most, their_text), (other, my_text) = DIFFERENT[case]
     odd = n - 1
 
     def body(comm: nx.Comm) -> nx.Mismatch:
-        call = other if comm.rank == odd else most
-        with pytest.raises(nx.Mismatch) as caught:
-            call(comm)
+        def calls() -> None:
+            (other if comm.rank == odd else most)(comm)
             comm.barrier(timeout=20)  # one that only sends may not hear of it before
+
+        with pytest.raises(nx.Mismatch) as caught:
+            calls()
         with pytest.raises(nx.Mismatch):
             comm.all_reduce(np.ones(1), timeout=20)  # nobody knows any more which call belongs to which
         return caught.value
