@@ -103,8 +103,8 @@ void nx_quic_post(struct nx_quic_conn *conn)
 
 /* ---- the end ---- */
 
-/* Engine; nobody uses the handles any more. */
-static void close_handles(struct nx_quic_conn *conn)
+/* Engine; nobody uses the handles any more.  `inside` one of MsQuic's callbacks for this connection, or not. */
+static void close_handles(struct nx_quic_conn *conn, bool inside)
 {
     if (conn->handle == NULL)
         return;
@@ -113,6 +113,9 @@ static void close_handles(struct nx_quic_conn *conn)
     nx_quic_run_posted(conn);
     nx_list_for_each_safe(pos, tmp, &conn->opened) nx_quic_api()->StreamClose(
         nx_container_of(pos, struct nx_quic_stream, link)->handle);
+    /* MsQuic frees closed streams, and they the connection, after it has worked on that: see that it does once more. */
+    if (!inside)
+        nx_quic_api()->ConnectionShutdown(conn->handle, QUIC_CONNECTION_SHUTDOWN_FLAG_SILENT, 0);
     nx_quic_api()->ConnectionClose(conn->handle);
     conn->handle = NULL;
     nx_quic_conn_drop(conn);
@@ -122,7 +125,7 @@ static void close_run(struct nx_task *task)
 {
     struct nx_quic_conn *conn = nx_container_of(task, struct nx_quic_conn, close_task);
 
-    close_handles(conn);
+    close_handles(conn, false);
     nx_quic_conn_drop(conn);
 }
 
@@ -131,7 +134,7 @@ static void end(struct nx_quic_conn *conn)
     nx_quic_conn_hold(conn);
     conn->events->closed(conn->arg, conn->end_status, conn->end_code, conn->end_why);
     if (atomic_fetch_or(&conn->users, CLOSING) == 0)
-        close_handles(conn);
+        close_handles(conn, true);
     nx_quic_conn_drop(conn);
 }
 

@@ -3,6 +3,7 @@
 #define NX_TEST_FOE_KIT_H
 
 #include "base/call.h"
+#include "base/turn.h"
 #include "members.h"
 #include "net/send.h"
 #include "nexar/nexar.h"
@@ -155,6 +156,9 @@ static inline void host_close(struct host *h)
     nx_quic_config_close(h->client);
     nx_bundle_free(h->bundle);
     nx_ca_free(h->ca);
+    /* MsQuic frees connections some turns after they were closed, and the program may end after this. */
+    nx_fence();
+    assert_driven(nx_turn_due() > nx_now());
 }
 
 /* ---- its peer ---- */
