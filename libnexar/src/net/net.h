@@ -21,8 +21,8 @@ struct nx_net_stats {
     _Atomic uint64_t bytes_sent, bytes_received; /* payload */
     _Atomic uint64_t messages_sent, messages_received;
     _Atomic uint64_t streams; /* that peers have opened */
-    _Atomic uint64_t copies; /* payload bytes copied before sending */
-    _Atomic uint64_t waited; /* sends that had to wait for their turn */
+    _Atomic uint64_t copies;  /* payload bytes copied before sending */
+    _Atomic uint64_t waited;  /* sends that had to wait for their turn */
 };
 
 /* Upwards.  On the engine, no lock held. */
