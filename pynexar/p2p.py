@@ -8,7 +8,7 @@ from ctypes import byref, sizeof
 
 from . import errors
 from ._ffi import _api, lib
-from ._ffi.buffer import View, source, target
+from ._ffi.buffer import View, apart, gathered, scattered
 from ._ffi.call import check, index, last_error, nanoseconds
 from .op import CANCEL_NS, Op, Pair
 
@@ -71,6 +71,7 @@ class P2pNb:
         call = "sendrecv"
         sending = _send_arguments(self._comm, call, x, dest, sendtag, "sendtag")
         receiving = _recv_arguments(self._comm, call, out, src, recvtag, "recvtag")
+        apart(sending[0], receiving[0], "x", "out", call)
         recv = _recv(self._comm, call, receiving, timeout)  # first: what comes then needs no buffer in between
         try:
             return Pair(recv, _send(self._comm, call, sending, timeout))
@@ -86,7 +87,8 @@ class P2p:
     nb: Any
 
     def send(self, x: Any, dest: int, tag: int = 0, *, timeout: float | None = None) -> None:
-        """Sends the bytes of an array to rank `dest`; `x` is free again when it returns.
+        """Sends the bytes of an array, or of a list of arrays as one message, to rank `dest`; `x` is free again when it
+        returns.
 
         Messages to one rank are received in the order in which they were sent, per tag.  Sending to oneself works at
         any size.
@@ -100,6 +102,8 @@ class P2p:
 
     def recv(self, out: Any, src: int, tag: int = 0, *, timeout: float | None = None) -> Status:
         """Receives a message of at most the size of `out` from rank `src` with `tag`; either may be ANY.
+
+        `out` may be a list of arrays, which are filled one after the other.
 
         Raises:
             UsageError: a wrong argument, or the message is larger than `out`: then it is still there to be received.
@@ -158,13 +162,13 @@ class P2p:
 
 
 def _send_arguments(comm: Comm, call: str, x: Any, dest: int, tag: int, tag_name: str = "tag") -> tuple[Any, ...]:
-    view = source(x, "x", call)
+    view = gathered(x, "x", call)
     return view, index(dest, "dest", call, comm.size), index(tag, tag_name, call, ANY)
 
 
 def _recv_arguments(comm: Comm, call: str, out: Any, src: int, tag: int, tag_name: str = "tag") -> tuple[Any, ...]:
-    view = target(out, "out", call)
-    return view, index(src, "src", call, comm.size, ANY), index(tag, tag_name, call, ANY, ANY)
+    view, scatter = scattered(out, "out", call)
+    return view, scatter, index(src, "src", call, comm.size, ANY), index(tag, tag_name, call, ANY, ANY)
 
 
 def _send(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
@@ -180,6 +184,14 @@ def start_send(comm: Comm, call: str, view: View, dest: int, tag: int, timeout: 
 
 
 def _recv(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
-    view, src, tag = arguments
+    view, scatter, src, tag = arguments
     arguments = (view.address, view.nbytes, src, tag)
-    return comm.start(call, lib.nexar_recv_nb, arguments, timeout, view.keep, finish=status_of)
+    if scatter is None:
+        return comm.start(call, lib.nexar_recv_nb, arguments, timeout, view.keep, finish=status_of)
+
+    def finish(op: Op) -> Status:
+        status = status_of(op)
+        scatter(status.nbytes)
+        return status
+
+    return comm.start(call, lib.nexar_recv_nb, arguments, timeout, view.keep, finish=finish)

@@ -1,20 +1,21 @@
 """Arrays as C sees them: address, count and type of the elements, and what must stay alive meanwhile.
 
-Takes numpy arrays, whatever has the buffer protocol, and whatever DLPack can lend that lies in the host's memory (torch
-tensors).  Nothing is copied but an input that C cannot read as it lies: one with gaps or in the other byte order.
+Takes numpy arrays, whatever has the buffer protocol or numpy's array interface, and whatever DLPack can lend that lies
+in the host's memory (torch tensors).  Nothing is copied but an input that C cannot read as it lies: one with gaps or in
+the other byte order, or a list of several.
 """
 
 from __future__ import annotations
 
 import sys
-from ctypes import addressof, c_char
+from ctypes import addressof, c_char, memmove
 
 from . import _api, dlpack
 from .call import usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 NO_CODE = -1
 
@@ -98,6 +99,7 @@ def source(x: Any, name: str, call: str) -> View:
         if hasattr(x, "__dlpack__") and not _is_numpy_scalar(x):
             return _from_dlpack(x, name, call, writable=False)
         x = _from_buffer(x, name, call)
+    _check_whole(x, name, call)
     if not x.flags.c_contiguous or not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="), order="C", copy=True)
     return _view(x, name, call)
@@ -114,14 +116,62 @@ def target(x: Any, name: str, call: str) -> View:
         if hasattr(x, "__dlpack__") and not _is_numpy_scalar(x):
             return _from_dlpack(x, name, call, writable=True)
         x = _from_buffer(x, name, call)
+    _check_whole(x, name, call)
     flags = x.flags
     if not flags.writeable:
         usage(f"{name} is read-only", call)
     if not flags.c_contiguous:
         usage(f"{name} is not contiguous: its elements must follow each other in C order", call)
     if not x.dtype.isnative:
-        usage(f"{name} has dtype {x.dtype.str}, which is not in this machine's byte order", call)
+        usage(f"{name} has dtype {x.dtype}, which is not in this machine's byte order", call)
     return _view(x, name, call)
+
+
+def gathered(x: Any, name: str, call: str) -> View:
+    """An array, or a list of them as if they lay one behind the other: those are copied once.
+
+    Raises:
+        UsageError: as source().
+    """
+    if not isinstance(x, (list, tuple)):
+        return source(x, name, call)
+    views = [source(part, f"{name}[{i}]", call) for i, part in enumerate(x)]
+    if len(views) == 1:
+        return views[0]
+    parts = [(c_char * view.nbytes).from_address(view.address) for view in views if view.nbytes]
+    return source(b"".join(parts), name, call)
+
+
+def scattered(x: Any, name: str, call: str) -> tuple[View, Callable[[int], None] | None]:
+    """An array, or for a list of them one array that stands for all, and what gives each its part of the first n bytes.
+
+    Raises:
+        UsageError: as target().
+    """
+    if not isinstance(x, (list, tuple)):
+        return target(x, name, call), None
+    views = [target(part, f"{name}[{i}]", call) for i, part in enumerate(x)]
+    if len(views) == 1:
+        return views[0], None
+    whole = target(numpy_module().empty(sum(view.nbytes for view in views), "u1"), name, call)
+
+    def scatter(n: int) -> None:
+        at = 0
+        for view in views:
+            take = min(view.nbytes, n - at)
+            if take > 0:
+                memmove(view.address, whole.address + at, take)
+            at += view.nbytes
+
+    return whole, scatter
+
+
+def apart(x: View, y: View, x_name: str, y_name: str, call: str) -> None:
+    """Raises:
+    UsageError: they share memory.
+    """
+    if x.address < y.address + y.nbytes and y.address < x.address + x.nbytes and x.nbytes and y.nbytes:
+        usage(f"{x_name} and {y_name} overlap; they must be apart", call)
 
 
 def like(x: Any, view: View, call: str, shape: tuple[int, ...] | None = None) -> Any:
@@ -193,15 +243,26 @@ def _bfloat16(call: str) -> Any:
 
 
 def _from_buffer(x: Any, name: str, call: str) -> Any:
+    lent: Any = x
+    if _is_numpy_scalar(x) or not (hasattr(x, "__array_interface__") or hasattr(x, "__array_struct__")):
+        try:
+            lent = memoryview(x)
+        except TypeError:
+            usage(
+                f"{name} is {type(x).__name__}; it must be a numpy array, or have the buffer protocol or DLPack "
+                "(numpy.asarray makes an array of it)",
+                call,
+            )
     try:
-        lent = memoryview(x)
-    except TypeError:
-        usage(
-            f"{name} is {type(x).__name__}; it must be a numpy array, or have the buffer protocol or DLPack "
-            "(numpy.asarray makes an array of it)",
-            call,
-        )
-    return numpy_module().asarray(lent)
+        return numpy_module().asarray(lent)
+    except (TypeError, ValueError) as error:
+        usage(f"{name} is {type(x).__name__}, whose elements numpy does not understand: {error}", call)
+
+
+def _check_whole(x: Any, name: str, call: str) -> None:
+    """An array that is more than its elements."""
+    if hasattr(x, "mask") and isinstance(x, numpy_module().ma.MaskedArray):
+        usage(f"{name} is a masked array, whose mask would be lost: give {name}.filled(...) or {name}.data", call)
 
 
 def _view(x: Any, name: str, call: str) -> View:

@@ -256,6 +256,46 @@ def test_bytes_of_any_type(cluster: Cluster) -> None:
     cluster(2).run(body)
 
 
+def test_lists_of_arrays_are_one_message(cluster: Cluster) -> None:
+    def body(comm: nx.Comm) -> None:
+        columns = np.arange(12.0).reshape(3, 4)[:, ::2]
+        parts: list[Any] = [np.arange(5), b"bytes", np.zeros(0), columns, np.float32(7)]
+        flat = np.arange(5).tobytes() + b"bytes" + columns.tobytes() + np.float32(7).tobytes()
+        if comm.rank == 0:
+            for x in (parts, tuple(parts), [], [columns]):
+                comm.send(x, 1)
+            comm.nb.send(flat, 1).wait()
+            comm.send(flat[:43], 1)
+        else:
+            out = bytearray(200)
+            for expected in (flat, flat, b"", columns.tobytes()):
+                assert comm.recv(out, 0).nbytes == len(expected)
+                assert out[: len(expected)] == expected
+            into: list[Any] = [np.zeros(5, np.int64), bytearray(5), np.zeros(0), np.zeros((3, 2)), np.zeros((), "f4")]
+            assert comm.recv(into, 0).nbytes == len(flat)
+            assert into[0].tolist() == [0, 1, 2, 3, 4]
+            assert into[1] == b"bytes"
+            assert into[3].tolist() == [[0, 2], [4, 6], [8, 10]]
+            assert into[4] == 7
+            into[1][:] = b"....."
+            assert comm.nb.recv(into, 0).wait().nbytes == 43  # what did not come is as it was
+            assert into[1] == b"byt.."
+            assert into[3].tolist() == [[0, 2], [4, 6], [8, 10]]
+
+    cluster(2).run(body)
+
+
+def test_lists_that_are_too_small(cluster: Cluster) -> None:
+    comms = cluster(2)
+    comms[0].send(bytes(10), 1)
+    with pytest.raises(nx.UsageError, match="10 bytes"):
+        comms[1].recv([bytearray(4), bytearray(5)], 0)
+    out = [bytearray(b"1234"), bytearray(b"123456")]
+    assert comms[1].recv(out, 0).nbytes == 10
+    assert out == [bytes(4), bytes(6)]
+
+
+X = np.zeros(9)
 WRONG: list[tuple[Callable[[nx.Comm], object], str]] = [
     (lambda comm: comm.send(b"x", 2), "send: dest is 2; it must be 0 to 1"),
     (lambda comm: comm.send(b"x", -1), "dest is -1"),
@@ -271,10 +311,14 @@ WRONG: list[tuple[Callable[[nx.Comm], object], str]] = [
     (lambda comm: comm.recv(bytearray(1), 2), "src is 2"),
     (lambda comm: comm.recv(bytearray(1), 0, tag=-2), "tag is -2"),
     (lambda comm: comm.recv(np.zeros((3, 3))[:, 0], 0), "out is not contiguous"),
-    (lambda comm: comm.recv([0], 0), "out is list"),
+    (lambda comm: comm.send([b"x", 3], 0), r"x\[1\] is int"),
+    (lambda comm: comm.recv([0], 0), r"out\[0\] is int"),
+    (lambda comm: comm.recv([bytearray(1), b"x"], 0), r"out\[1\] is read-only"),
     (lambda comm: comm.sendrecv(b"x", 9, bytearray(1), 0), "sendrecv: dest is 9"),
     (lambda comm: comm.sendrecv(b"x", 0, b"y", 0), "sendrecv: out is read-only"),
     (lambda comm: comm.sendrecv(b"x", 0, bytearray(1), 0, recvtag=-1), "recvtag is -1"),
+    (lambda comm: comm.sendrecv(X, 1, X, 1), "x and out overlap"),
+    (lambda comm: comm.sendrecv(X[:5], 1, X[4:], 1), "x and out overlap"),
     (lambda comm: comm.sendrecv(b"x", 0, bytearray(1), 0, sendtag=nx.ANY), "sendtag is"),
     (lambda comm: comm.probe(5), "probe: src is 5"),
     (lambda comm: comm.probe(0, -1), "tag is -1"),
