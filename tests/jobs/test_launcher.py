@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import jobkit
+import pynexar
 from jobkit import Start
 
 TELL = """
@@ -261,8 +262,9 @@ def test_join_string_in_a_file_that_others_may_read_is_refused(start: Start, tmp
 def test_launcher_loads_little() -> None:
     """Ranks start sooner if the launcher imports neither numpy nor anything else that is slow."""
     script = "import sys; from pynexar.cli import run, job, guard; from pynexar import seed; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(pynexar.__file__).parents[1])}
     loaded = subprocess.run(
-        [sys.executable, "-S", "-c", script], check=True, capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-S", "-c", script], check=True, capture_output=True, text=True, env=environment
     ).stdout.split()
     slow = {"numpy", "asyncio", "click", "rich", "dataclasses", "inspect", "multiprocessing", "logging", "tempfile"}
     assert not slow & set(loaded)
