@@ -4,9 +4,12 @@
  * Takes 60 seconds if NX_TEST_FULL is set and not empty, else 5. */
 #include "traffic_kit.h"
 
+#include "net/peer.h"
+
 enum { FULL_TAG = 7777, LARGE = 200000, LANE = 4 << 20 };
 
-static const nexar_config config = {.size = sizeof(config), .lane_bytes = LANE, .lane_messages = 256};
+static const nexar_config config = {
+    .size = sizeof(config), .peer_timeout_ns = 20 * NX_S, .lane_bytes = LANE, .lane_messages = 256};
 
 static nx_time duration(void)
 {
@@ -15,48 +18,68 @@ static nx_time duration(void)
     return full != NULL && full[0] != '\0' ? 60 * NX_S : 5 * NX_S;
 }
 
-enum { PENDING = 8 };
+enum { STUCK = 8, PENDING = 512 };
 
-/* What is sent to nobody, until nothing more leaves. */
+/* What is sent to nobody, until its key is held back and nothing more leaves. */
 struct flood {
     size_t size; /* of a message */
     bool tagged; /* on the raw lane of a tag; else between ranks */
     uint32_t sent;
-    nexar_op *op[PENDING]; /* sends that wait, and their memory */
+    nexar_op *op[PENDING]; /* sends that are not done, and their memory */
     uint8_t *bytes[PENDING];
     uint32_t pending;
+    uint32_t leaving; /* of these, begun before the key was held back: they may be done in time */
 };
 
-static void fill_up(struct flood *f, nexar_comm *comm)
+static uint32_t held_keys(nexar_comm *comm)
 {
-    while (f->pending < PENDING) {
-        uint8_t *bytes = malloc(f->size);
-        nexar_op *op;
-        nexar_status st;
+    struct nx_peer *peer = comm->net->peer[1 - nexar_comm_rank(comm)];
+    uint32_t n;
 
-        must(bytes != NULL && f->sent < 100000); /* it does get full */
-        memset(bytes, 0, f->size);
-        memcpy(bytes, &f->sent, sizeof(f->sent));
-        if (f->tagged)
-            st = nexar_conn_send_raw_tagged(peer_of(comm), FULL_TAG, bytes, f->size, NULL, &op);
-        else
-            st = nexar_send(comm, bytes, f->size, 1 - nexar_comm_rank(comm), FULL_TAG, NULL, &op);
-        must(st == NEXAR_OK);
-        f->sent++;
-        /* One that leaves is done soon. */
-        if (nexar_op_wait(op, 50 * NX_MS) == NEXAR_OK) {
-            nexar_op_close(op);
-            free(bytes);
-        } else {
-            f->bytes[f->pending] = bytes;
-            f->op[f->pending++] = op;
-        }
+    nx_lock(&peer->lock);
+    n = peer->held;
+    nx_unlock(&peer->lock);
+    return n;
+}
+
+static void flood_one(struct flood *f, nexar_comm *comm)
+{
+    uint8_t *bytes = calloc(1, f->size);
+    nexar_op *op;
+    nexar_status st;
+
+    must(bytes != NULL && f->sent < 100000 && f->pending < PENDING); /* it does get full */
+    memcpy(bytes, &f->sent, sizeof(f->sent));
+    if (f->tagged)
+        st = nexar_conn_send_raw_tagged(peer_of(comm), FULL_TAG, bytes, f->size, NULL, &op);
+    else
+        st = nexar_send(comm, bytes, f->size, 1 - nexar_comm_rank(comm), FULL_TAG, NULL, &op);
+    must(st == NEXAR_OK);
+    f->sent++;
+    if (nexar_op_wait(op, NX_MS) == NEXAR_OK) {
+        nexar_op_close(op);
+        free(bytes);
+    } else {
+        f->bytes[f->pending] = bytes;
+        f->op[f->pending++] = op;
     }
 }
 
-static void check_pending(const struct flood *f)
+static void fill_up(struct flood *f, nexar_comm *comm)
 {
-    for (uint32_t i = 0; i < f->pending; i++)
+    uint32_t before = held_keys(comm);
+
+    while (held_keys(comm) == before)
+        flood_one(f, comm);
+    f->leaving = f->pending;
+    for (int i = 0; i < STUCK; i++)
+        flood_one(f, comm);
+    must(f->pending == f->leaving + STUCK);
+}
+
+static void check_stuck(const struct flood *f)
+{
+    for (uint32_t i = f->leaving; i < f->pending; i++)
         must(nexar_op_test(f->op[i]) == NEXAR_EAGAIN);
 }
 
@@ -129,8 +152,8 @@ static void run(nexar_comm *comm, void *arg)
         must(nexar_broadcast(comm, &goes_on, 1, NEXAR_UINT32, 0, NULL, NULL) == NEXAR_OK);
     }
     if (rank == 0) {
-        check_pending(&small);
-        check_pending(&large);
+        check_stuck(&small);
+        check_stuck(&large);
     }
     must(nexar_barrier(comm, NULL, NULL) == NEXAR_OK);
     if (rank == 1) {

@@ -7,7 +7,8 @@ static struct job job;
 static uint8_t memory[64][256];
 static uint8_t bulk[8 << 20];
 
-static const nexar_config narrow = {.size = sizeof(narrow), .lane_bytes = 65536, .lane_messages = 16};
+static const nexar_config narrow = {
+    .size = sizeof(narrow), .peer_timeout_ns = 20 * NX_S, .lane_bytes = 65536, .lane_messages = 16};
 
 static int setup(void **state)
 {

@@ -161,7 +161,8 @@ static void held_and_released(nexar_comm *comm, void *arg)
 
 static void test_o1_order_while_held_and_released(void **state)
 {
-    const nexar_config narrow = {.size = sizeof(narrow), .lane_bytes = 65536, .lane_messages = 16};
+    const nexar_config narrow = {
+        .size = sizeof(narrow), .peer_timeout_ns = 20 * NX_S, .lane_bytes = 65536, .lane_messages = 16};
 
     (void)state;
     on_two(&narrow, held_and_released);
@@ -169,9 +170,9 @@ static void test_o1_order_while_held_and_released(void **state)
 
 /* ---- small messages and bulk ---- */
 
-enum { BULK = 32 << 20, PARTS = 4 };
+enum { BULK = 16 << 20, PARTS = 5 };
 
-/* 128 MiB are on their way; a small message is there and back before them. */
+/* 80 MiB are on their way; a small message is there and back before them. */
 static void past_bulk(nexar_comm *comm, bool sends_bulk)
 {
     static uint8_t *memory[2];
@@ -337,7 +338,8 @@ static void give_up(nexar_comm *comm, void *arg)
 
 static void test_o2_sends_that_wait_can_be_cancelled(void **state)
 {
-    const nexar_config narrow = {.size = sizeof(narrow), .lane_bytes = 65536, .lane_messages = 16};
+    const nexar_config narrow = {
+        .size = sizeof(narrow), .peer_timeout_ns = 20 * NX_S, .lane_bytes = 65536, .lane_messages = 16};
 
     (void)state;
     on_two(&narrow, give_up);
