@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 async def wait(op: Op) -> Any:
     """What `await op` does.  Cancelling the task cancels the op, and waits until its buffers are free."""
     try:
-        if op.done or op.seconds_left() is None:
-            await _all_parts(op)
-        else:
-            await asyncio.wait_for(_all_parts(op), op.seconds_left())
+        while not op.done:
+            if op.seconds_left() is None:
+                await _all_parts(op)
+            else:
+                await asyncio.wait_for(_all_parts(op), op.seconds_left())
     except asyncio.TimeoutError:
         raise op.not_done("await", None) from None
     except asyncio.CancelledError:
