@@ -173,9 +173,9 @@ def test_ops_of_several_jobs_and_ranks_are_waited_for_together(cluster: Cluster)
         *(lambda rank=rank: three[(rank + 1) % 3].send(np.array([12 + rank]), rank) for rank in range(3)),
     ]
     for number in (3, 0, 4, 1, 2):
+        pending = [i for i in range(5) if not ops[i].done]
         thread = threading.Thread(target=senders[number])
         thread.start()
-        pending = [i for i in range(5) if not ops[i].done]
         assert pending[nx.wait_any([ops[i] for i in pending], timeout=30)] == number
         thread.join()
     assert [status.nbytes for status in nx.wait_all(ops, timeout=30)] == [8] * 5
