@@ -9,6 +9,13 @@
 
 enum { JOB_RANKS = 16 };
 
+/* By how much long tests are shortened, where every access to memory is watched. */
+#ifdef __SANITIZE_THREAD__
+enum { JOB_SHORTER = 8 };
+#else
+enum { JOB_SHORTER = 1 };
+#endif
+
 struct job {
     uint32_t size;
     struct nx_seed *seed;

@@ -28,7 +28,7 @@ static int64_t sum_of(uint32_t n, int64_t turn, int64_t i)
 
 /* ---- back to back ---- */
 
-enum { TURNS = 2000, ELEMENTS = 33 };
+enum { TURNS = 2000 / JOB_SHORTER, ELEMENTS = 33 };
 
 struct turns {
     _Atomic uint32_t entered[TURNS];
@@ -181,7 +181,7 @@ static void both(nexar_comm *comm, void *arg)
     struct rng rng = {rank + 1};
 
     (void)arg;
-    for (int64_t turn = 0; turn < 500; turn++) {
+    for (int64_t turn = 0; turn < TURNS / 4; turn++) {
         int64_t a[ELEMENTS], b[ELEMENTS], words[2] = {turn, -turn}, got[2] = {0};
         nexar_op *ops[4];
         nexar_recv_info info;
@@ -237,7 +237,7 @@ static void *work(void *arg)
     uint32_t rank = nexar_comm_rank(me->comm), size = nexar_comm_size(me->comm);
     struct rng rng = {rank + 1};
 
-    for (int64_t turn = 0; turn < 500; turn++) {
+    for (int64_t turn = 0; turn < TURNS / 4; turn++) {
         int64_t x[ELEMENTS], word = me->factor * turn, got = 0;
         uint32_t next = (rank + 1) % size, previous = (rank + size - 1) % size;
 
@@ -280,7 +280,7 @@ static void two_jobs(nexar_comm *comm, void *arg)
     struct job *other = arg;
     uint32_t rank = nexar_comm_rank(comm), size = nexar_comm_size(comm);
 
-    for (int64_t turn = 0; turn < 500; turn++) {
+    for (int64_t turn = 0; turn < TURNS / 4; turn++) {
         nexar_comm *comms[2] = {comm, other->comm[rank]};
         nexar_op *ops[2];
         int64_t x[2];
