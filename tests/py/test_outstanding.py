@@ -90,6 +90,10 @@ def test_a_thousand_at_once(cluster: Cluster, order: str) -> None:
     cluster(2).run(body)
 
 
+def until_empty(comm: nx.Comm) -> None:
+    until(lambda: bool(comm.stats()["pool"]["live_bytes"] == 0), "the end of the library's buffers")
+
+
 def test_nothing_of_them_stays(pair: nx.LocalCluster) -> None:
     died: list[weakref.ref[Any]] = []
 
@@ -112,7 +116,7 @@ def test_nothing_of_them_stays(pair: nx.LocalCluster) -> None:
         assert not comm._in_use
         assert not comm._dropped
         assert comm.stats()["memory"]["blocks"] < blocks + MANY  # stocks that grow a little; 3 000 ops of each rank
-        until(lambda comm=comm: comm.stats()["pool"]["live_bytes"] == 0, "the end of the library's buffers")  # type: ignore[misc]
+        until_empty(comm)
 
 
 def test_a_thousand_that_are_dropped(pair: nx.LocalCluster) -> None:
