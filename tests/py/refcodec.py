@@ -77,6 +77,7 @@ bytes nonce, bytes group, text software
 77 bye: u32 reason, u64 messages
 78 bye_ack:
 79 op_aborted: u16 status, u32 rank, u64 comm, u64 sequence, u64 call, u64 count, text reason
+80 recall: u8 lane, u64 scope, u64 id, u32 order
 """
 
 _NUMBERS = {"u8": ("<B", 1), "u16": ("<H", 2), "u32": ("<I", 4), "u64": ("<Q", 8)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 import time
@@ -96,30 +97,25 @@ def test_deadline_of_an_op(pair: nx.LocalCluster) -> None:
     assert op.done
 
 
-def test_large_send_that_nobody_takes_does_not_outlast_its_deadline(pair: nx.LocalCluster) -> None:
-    """QUIC has its memory and cannot give it back: the waiting ends, the message goes on, the memory stays."""
+def test_large_send_that_nobody_takes_ends_at_its_deadline(pair: nx.LocalCluster) -> None:
+    """It is taken back: nobody receives it any more, and its memory is free as soon as QUIC has let go of it."""
+    late = r"not taken after|has begun to leave"  # the second if the bytes that nobody wants take long
     x = np.arange(4 << 20)
     died = weakref.ref(x)
     began = time.monotonic()
-    with pytest.raises(nx.Timeout, match=r"send to rank 1 .*tag 1.*cannot be called back|has begun to leave") as caught:
+    with pytest.raises(nx.Timeout, match=rf"send to rank 1 .*tag 1.*({late})") as caught:
         pair[0].send(x, 1, tag=1, timeout=0.2)
     assert caught.value.hint
     ops = [pair[0].nb.send(x, 1, tag=2, timeout=0.2), pair[0].nb.sendrecv(x, 1, bytearray(1), 1, 3, timeout=0.2)]
     for op in ops:
-        with pytest.raises(nx.Timeout, match="begun to leave"):
+        with pytest.raises(nx.Timeout, match=late):
             op.wait()
-        assert not op.done
+        until(functools.partial(getattr, op, "done"), "the end of the op")
     assert nx.wait_any(ops) == 0
-    with pytest.raises(nx.Timeout, match="begun to leave"):
+    with pytest.raises(nx.Timeout, match=late):
         nx.wait_all(ops)
     assert time.monotonic() - began < 20
     del x, op, ops, caught
-    gc.collect()
-    assert died() is not None
-    out = np.zeros(4 << 20, np.int64)
-    for tag in (3, 1, 2):
-        assert pair[1].recv(out, 0, tag).nbytes == out.nbytes
-        assert (out == np.arange(4 << 20)).all()
 
     def swept() -> bool:
         pair[0].nb.recv(bytearray(1), 1, timeout=0.001).cancel()  # any call looks after what was dropped
@@ -127,12 +123,20 @@ def test_large_send_that_nobody_takes_does_not_outlast_its_deadline(pair: nx.Loc
         return died() is None
 
     until(swept, "the end of the memory")
+    out = np.zeros(4 << 20, np.int64)
+    for tag in (3, 1, 2):
+        with pytest.raises(nx.Timeout):
+            pair[1].recv(out, 0, tag, timeout=0.05)
+    again = pair[0].nb.send(np.arange(4 << 20), 1, tag=1)
+    assert pair[1].recv(out, 0, 1).nbytes == out.nbytes
+    assert (out == np.arange(4 << 20)).all()
+    again.wait()
 
 
 def test_small_send_whose_turn_does_not_come_ends_by_itself(pair: nx.LocalCluster) -> None:
     ops = [pair[0].nb.send(np.zeros(100_000), 1, tag=1, timeout=0.3) for _ in range(300)]
     assert ops[-1].wait is not None
-    with pytest.raises(nx.Timeout, match="nothing after"):
+    with pytest.raises(nx.Timeout, match="not taken after"):
         ops[-1].wait()
     assert ops[-1].done
 

@@ -45,7 +45,7 @@ NEXAR_API nexar_status nexar_op_wait_any(nexar_op *const *ops, size_t n, int64_t
 
 /** Asks for the op to end early.  It is done (with NEXAR_ECANCELLED, unless it finished first) as soon as its memory is
  *  no longer in use; wait for that.  A collective that is cancelled on one rank fails on all that have
- *  not finished it.
+ *  not finished it; a message may still be received by a rank that had begun to.
  *  @returns NEXAR_OK, NEXAR_EINVAL.  @threads any */
 NEXAR_API nexar_status nexar_op_cancel(nexar_op *op);
 

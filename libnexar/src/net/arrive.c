@@ -76,14 +76,17 @@ static nexar_status admit(struct nx_lanes *lanes, struct nx_msg *msg, bool order
         scope = nx_scope_for_arrival(lanes, msg->key.peer, msg->key.scope, &st);
     if (st != NEXAR_OK)
         return st;
-    if (must_wait(lanes, msg, ordered, scope, source) && !wanted(lanes, msg, ordered, scope)) {
+    msg->recalled = ordered && nx_recalled(lanes, msg, false);
+    if (!msg->recalled && must_wait(lanes, msg, ordered, scope, source) && !wanted(lanes, msg, ordered, scope)) {
         stall(lanes, msg->key.peer, source);
         return NEXAR_EAGAIN;
     }
-    if (too_many(lanes, msg) && !wanted(lanes, msg, ordered, scope))
+    if (!msg->recalled && too_many(lanes, msg) && !wanted(lanes, msg, ordered, scope))
         return nx_fail(NEXAR_EPROTO, "it sent more messages than may be unread");
     if (!nx_msg_enter(lanes, msg))
         return nx_fail(NEXAR_ENOMEM, "no memory for a message");
+    if (msg->recalled)
+        nx_recalled(lanes, msg, true);
     if (!ordered)
         nx_msg_admit(lanes, msg, scope, todo);
     else if (!nx_order_take(lanes, msg, scope, todo))
@@ -206,7 +209,7 @@ size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t
     nx_lock(&lanes->lock);
     msg->parked = false;
     nx_list_remove(&msg->source->link);
-    if (msg->discard) {
+    if (msg->discard || msg->recalled) {
         nx_unlock(&lanes->lock);
         return n;
     }

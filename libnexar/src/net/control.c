@@ -74,6 +74,14 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
         conn->bye_acked = true;
         conn->owner->farewell(conn->owner_arg, conn);
         break;
+    case NX_KIND_RECALL:
+        key = (struct nx_key){
+            .peer = peer->rank, .lane = message->recall.lane, .scope = message->recall.scope, .id = message->recall.id};
+        if (!nx_lane_known(key.lane) || key.lane == NX_LANE_COLL)
+            nx_conn_fault(conn, "it took back a message of a lane that there is not");
+        else if (nx_lanes_recall(&conn->net->lanes, &key, message->recall.order) != NEXAR_OK)
+            nx_conn_fault(conn, "%s", nexar_last_error());
+        break;
     case NX_KIND_OP_ABORTED:
         conn->net->events.aborted(conn->net->owner, peer->rank, &message->op_aborted);
         break;

@@ -18,6 +18,8 @@ nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct n
         return nx_fail(NEXAR_ENOMEM, "no memory for the lanes of %u peers", size);
     for (uint32_t i = 0; i < size; i++)
         nx_list_init(&lanes->peer[i].stalled);
+    for (uint32_t i = 0; i < size; i++)
+        nx_list_init(&lanes->peer[i].recalled);
     return NEXAR_OK;
 }
 
@@ -32,6 +34,8 @@ void nx_lanes_fini(struct nx_lanes *lanes)
         nx_scope_close(lanes, nx_container_of(node, struct nx_scope, node));
     nx_todo_init(&todo);
     nx_lock(&lanes->lock);
+    for (uint32_t i = 0; i < lanes->size; i++)
+        nx_recall_forget(lanes, i);
     nx_order_drop(lanes, NULL, &todo);
     while ((node = nx_hash_walk(&lanes->flows, NULL)) != NULL) {
         struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
@@ -205,6 +209,7 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
     nx_lock(&lanes->lock);
     if (lanes->peer[peer].gone == NEXAR_OK)
         lanes->peer[peer].gone = why;
+    nx_recall_forget(lanes, peer);
     for (node = nx_hash_walk(&lanes->flows, NULL); node != NULL; node = next) {
         struct nx_flow *flow = nx_container_of(node, struct nx_flow, node);
 

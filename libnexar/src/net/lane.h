@@ -146,6 +146,8 @@ struct nx_lane_peer {
     struct nx_list stalled;                 /* struct nx_source: streams that wait for room */
     uint32_t orphans;                       /* communicators that only its messages know */
     uint32_t held;                          /* keys that it was told to stop with; NX_HELD_MAX */
+    struct nx_list recalled;                /* struct nx_recall: messages that it took back before they came */
+    uint32_t recalls;
     bool draining;     /* it wants to leave: what is on its way is taken in, whatever the limits say */
     nexar_status gone; /* not NEXAR_OK: nothing more will come from it */
 };
@@ -190,6 +192,10 @@ nexar_status nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, nx_
 
 /* NEXAR_OK while messages of this peer can come; NX_ANY_PEER is always fine. */
 nexar_status nx_lane_peer_status(struct nx_lanes *lanes, uint32_t peer);
+
+/* Engine.  The peer takes back the message with this key and number: unless a receive has it, or it is whole, it is
+ * thrown away when it has come.  NEXAR_EPROTO: it cannot have sent that many. */
+nexar_status nx_lanes_recall(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order);
 
 /* The peer wants to leave: messages that wait in QUIC are taken in. */
 void nx_lanes_drain(struct nx_lanes *lanes, uint32_t peer);

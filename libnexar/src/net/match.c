@@ -342,6 +342,10 @@ void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *s
     struct nx_recv *recv;
 
     msg->number = lanes->number++;
+    if (msg->recalled) {
+        nx_msg_discard(lanes, msg, todo);
+        return;
+    }
     while ((recv = nx_recv_for(lanes, &msg->key, scope)) != NULL) {
         nx_list_remove(&recv->link);
         if (nx_msg_match(lanes, msg, recv, todo))

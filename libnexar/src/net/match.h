@@ -29,6 +29,7 @@ struct nx_msg {
     struct nx_reduce_stream reduce;  /* of the receive */
     uint64_t got, buffered, delivered;
     bool ordered, early, complete, parked, discard;
+    bool recalled;  /* its sender has taken it back: dropped when it is its turn */
     bool keeping;   /* the engine is at its chunks */
     bool returning; /* a cancelled receive gives back what it got; the engine keeps away */
     bool cut;       /* its end came meanwhile, and was not good */
@@ -100,8 +101,18 @@ bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *
 bool nx_order_next(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope);
 /* True if others wait for nothing but this message. */
 bool nx_order_holds_up(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope);
+/* One that waits for its turn, or NULL. */
+struct nx_msg *nx_order_early(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order);
+/* True if this number has had its turn. */
+bool nx_order_passed(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order, struct nx_scope *scope);
 /* Drops those that wait for their turn: of a scope, or (NULL) all. */
 void nx_order_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_todo *todo);
+
+/* ---- recall.c, with the lock ---- */
+
+/* Whether a message was taken back before it came; `forget`: it has come. */
+bool nx_recalled(struct nx_lanes *lanes, const struct nx_msg *msg, bool forget);
+void nx_recall_forget(struct nx_lanes *lanes, uint32_t peer);
 
 /* ---- scope.c, with the lock ---- */
 

@@ -6,11 +6,11 @@
 
 enum { WINDOW = 1 << 20 }; /* how far a message may be ahead of its turn */
 
-static uint32_t *next_of(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope)
+static uint32_t *next_of(struct nx_lanes *lanes, const struct nx_key *key, struct nx_scope *scope)
 {
-    if (msg->key.lane == NX_LANE_P2P)
-        return &scope->peer[msg->key.peer].recv_order;
-    return &lanes->peer[msg->key.peer].recv_order[msg->key.lane];
+    if (key->lane == NX_LANE_P2P)
+        return &scope->peer[key->peer].recv_order;
+    return &lanes->peer[key->peer].recv_order[key->lane];
 }
 
 /* What is counted together. */
@@ -24,7 +24,7 @@ static uint64_t hash_of(const struct nx_key *key, uint32_t order)
     return nx_hash_mix(nx_hash_mix(nx_hash_mix(0, (uint64_t)key->peer << 8 | key->lane), scope_of(key)), order);
 }
 
-static struct nx_msg *find(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order)
+struct nx_msg *nx_order_early(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order)
 {
     struct nx_hash_node *n = nx_hash_first(&lanes->early, hash_of(key, order));
 
@@ -40,22 +40,27 @@ static struct nx_msg *find(struct nx_lanes *lanes, const struct nx_key *key, uin
 
 bool nx_order_next(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope)
 {
-    return msg->order == *next_of(lanes, msg, scope);
+    return msg->order == *next_of(lanes, &msg->key, scope);
+}
+
+bool nx_order_passed(struct nx_lanes *lanes, const struct nx_key *key, uint32_t order, struct nx_scope *scope)
+{
+    return order - *next_of(lanes, key, scope) > UINT32_MAX / 2;
 }
 
 bool nx_order_holds_up(struct nx_lanes *lanes, const struct nx_msg *msg, struct nx_scope *scope)
 {
-    return nx_order_next(lanes, msg, scope) && find(lanes, &msg->key, msg->order + 1) != NULL;
+    return nx_order_next(lanes, msg, scope) && nx_order_early(lanes, &msg->key, msg->order + 1) != NULL;
 }
 
 bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
-    uint32_t *next = next_of(lanes, msg, scope);
+    uint32_t *next = next_of(lanes, &msg->key, scope);
     struct nx_key key = msg->key;
 
     msg->ordered = true;
     if (msg->order != *next) {
-        if (msg->order - *next > WINDOW || find(lanes, &key, msg->order) != NULL)
+        if (msg->order - *next > WINDOW || nx_order_early(lanes, &key, msg->order) != NULL)
             return false;
         msg->early = true;
         nx_hash_insert(&lanes->early, &msg->early_node, hash_of(&key, msg->order));
@@ -69,7 +74,7 @@ bool nx_order_take(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *
         msg->early = false;
         ++*next;
         nx_msg_admit(lanes, msg, scope, todo);
-        msg = find(lanes, &key, *next);
+        msg = nx_order_early(lanes, &key, *next);
     }
     return true;
 }

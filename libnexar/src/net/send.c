@@ -176,7 +176,7 @@ static void large_done(struct nx_quic_send *send, nexar_status status)
     }
     nx_conn_drop(req->conn);
     land(req);
-    req->done(req, status);
+    req->done(req, status == NEXAR_OK ? req->recalled : status);
 }
 
 /* In flight already, by its flow; `done` follows unless this fails. */
@@ -316,18 +316,39 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
     return st;
 }
 
+/* With the lock: a message on its way is to be taken back; false if it cannot be. */
+static bool recall(struct nx_send_req *req, nexar_status why, struct nx_msg_recall *out)
+{
+    if (!req->numbered || nx_list_empty(&req->link) || req->recalled != NEXAR_OK)
+        return false;
+    req->recalled = why;
+    *out = (struct nx_msg_recall){
+        .lane = req->head.lane, .scope = req->head.scope, .id = req->head.id, .order = req->head.order};
+    return true;
+}
+
 void nx_send_cancel(struct nx_send_req *req, nexar_status why)
 {
     struct nx_peer *peer = req->peer;
-    bool waited;
+    struct nx_message m = {.kind = NX_KIND_RECALL};
+    bool waited, recalled = false;
+    nexar_conn *conn;
+    nexar_status st;
 
     if (peer == NULL)
         return; /* not sent yet */
+    conn = nx_peer_conn(peer, &st);
     nx_lock(&peer->lock);
     waited = nx_outflow_withdraw(peer, req);
+    /* When the communicator is closed, what is on its way is given the time to arrive. */
+    if (!waited && why != NEXAR_ECLOSED && conn != NULL && atomic_load(&conn->own))
+        recalled = recall(req, why, &m.recall);
     nx_unlock(&peer->lock);
     if (waited)
         req->done(req, why);
+    if (recalled && nx_conn_control(conn, &m, false) == NEXAR_ENOMEM)
+        nx_conn_shutdown(conn, NX_CLOSE_ABORTED); /* rather lose it than wait for it without end */
+    nx_conn_drop(conn);
 }
 
 nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool hold)

@@ -31,6 +31,7 @@ struct nx_send_req {
     uint64_t sent; /* bytes of the payload that were handed over */
     uint8_t bytes[NX_HEAD_MAX + NX_FRAME_HEADER];
     uint8_t bytes_len;
+    nexar_status recalled; /* lock: why it was taken back */
     bool waiting, started;
     bool numbered; /* head.order is set */
     bool gathered; /* leaves with others, when the peer has acknowledged some: there is nothing to hurry for */
@@ -39,7 +40,8 @@ struct nx_send_req {
 /* NEXAR_OK: taken, the memory is free, `done` is not called.  NEXAR_EAGAIN: `done` follows.  Else nothing was sent. */
 nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req);
 
-/* A message that still waits ends with `why`; one that is on its way goes on.  `done` follows in any case. */
+/* A message that still waits ends with `why`.  One that is on its way is taken back: it ends with `why` when the peer
+ * has it, who has thrown it away unless somebody was receiving it already; `done` follows in any case. */
 void nx_send_cancel(struct nx_send_req *req, nexar_status why);
 
 /* Engine.  The receiver holds a key back, or lets it go on.  NEXAR_EPROTO: there are too many of them. */

@@ -8,6 +8,7 @@
 #include "wire/codec.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static struct nx_slab send_slab = NX_SLAB_INIT(struct nx_send_op, 256);
 static struct nx_slab recv_slab = NX_SLAB_INIT(struct nx_recv_op, 256);
@@ -86,7 +87,8 @@ static void word_error(struct nexar_op *op, struct nx_net *net, const struct nx_
 
     describe(net, names, word, key, what, sizeof(what));
     if (status == NEXAR_ETIMEDOUT) {
-        nx_error_set(error, status, rank, "%s: nothing after %.3g s", what, elapsed);
+        nx_error_set(error, status, rank, "%s: %s after %.3g s", what,
+                     strcmp(word, "to") == 0 ? "not taken" : "nothing", elapsed);
         nx_error_hint(error, "see whether that rank is still at work and makes the matching call; or give more time");
     } else if ((status == NEXAR_EPEER || status == NEXAR_ECLOSED) && key->peer != NX_ANY_PEER &&
                net->peer[key->peer] != NULL && nx_lane_peer_status(&net->lanes, key->peer) != NEXAR_OK) {
@@ -118,7 +120,7 @@ static void send_cancel(struct nexar_op *base, nexar_status why)
 {
     struct nx_send_op *op = nx_container_of(base, struct nx_send_op, op);
 
-    /* One that is on its way cannot be called back: its memory is in use until it is acknowledged. */
+    /* Its memory is in use until the peer has it, wanted or not. */
     nx_send_cancel(&op->req, why);
 }
 

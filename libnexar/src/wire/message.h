@@ -219,6 +219,13 @@ struct nx_msg_op_aborted {
     struct nx_text reason;
 };
 
+/* A message that its sender does not want to be received any more. */
+struct nx_msg_recall {
+    uint8_t lane;
+    uint64_t scope, id;
+    uint32_t order;
+};
+
 /* XX(NAME, number, struct and member, lane, fields in the order of the layout) */
 #define NX_MESSAGE_MAP(XX, F)                                                                                          \
     XX(HELLO, 0, hello, CONTROL,                                                                                       \
@@ -269,7 +276,8 @@ struct nx_msg_op_aborted {
     XX(BYE_ACK, 78, bye_ack, CONTROL, )                                                                                \
     XX(OP_ABORTED, 79, op_aborted, CONTROL,                                                                            \
        F(op_aborted, status) F(op_aborted, rank) F(op_aborted, comm) F(op_aborted, sequence) F(op_aborted, call)       \
-           F(op_aborted, count) F(op_aborted, reason))
+           F(op_aborted, count) F(op_aborted, reason))                                                                 \
+    XX(RECALL, 80, recall, CONTROL, F(recall, lane) F(recall, scope) F(recall, id) F(recall, order))
 
 #define NX_NO_FIELDS(member, field)
 

@@ -72,6 +72,7 @@ static void test_deadlines(void **state)
 static void nobody_takes(nexar_comm *comm, void *arg)
 {
     size_t count = (size_t)96 << 20;
+    char byte;
     uint8_t *large = malloc(count);
 
     must(large != NULL);
@@ -79,10 +80,14 @@ static void nobody_takes(nexar_comm *comm, void *arg)
     if (nexar_comm_rank(comm) == 0) {
         must_fail(nexar_broadcast(comm, large, count, NEXAR_UINT8, 0, &soon, NULL), NEXAR_ETIMEDOUT, 1,
                   "broadcast #1|waiting for rank 1 (127.0.0.1:|to take what was sent");
+        must_fail(nexar_send(comm, large, count, 1, 3, &soon, NULL), NEXAR_ETIMEDOUT, 1,
+                  "send to rank 1|tag 3|not taken after 0.");
+        must(nexar_send(comm, "x", 1, 1, 3, NULL, NULL) == NEXAR_OK); /* its turn comes */
         go(comm, 1);
     } else {
         wait_for_go(comm, 0);
         must_fail(nexar_broadcast(comm, large, count, NEXAR_UINT8, 0, NULL, NULL), NEXAR_ETIMEDOUT, 0, "broadcast #1");
+        must(nexar_recv(comm, &byte, 1, 0, 3, NULL, NULL) == NEXAR_OK && byte == 'x');
     }
     must(nexar_broadcast(comm, large, count, NEXAR_UINT8, 0, NULL, NULL) == NEXAR_OK);
     must(large[0] == 0 && large[count - 1] == 0);
