@@ -31,22 +31,22 @@ static void time_out(nexar_comm *comm, void *arg)
         wait_for_go(comm, 2);
         /* Its turn comes when the others have given up: it is told at once. */
         must_fail(nexar_all_reduce(comm, &x, &y, 1, NEXAR_FLOAT64, NEXAR_SUM, NULL, NULL), NEXAR_ETIMEDOUT,
-                  JOB_ANY_PEER, "all_reduce #1|timed out after 0.|waiting for rank 1 (127.0.0.1:|reported by rank");
+                  JOB_ANY_PEER, "all_reduce #1|timed out after |waiting for rank 1 (127.0.0.1:|reported by rank");
         must_fail(nexar_barrier(comm, NULL, NULL), NEXAR_ETIMEDOUT, JOB_ANY_PEER, "barrier #2|waiting for rank 1");
         must_fail(nexar_broadcast(comm, big, 3000, NEXAR_FLOAT64, 1, NULL, NULL), NEXAR_ETIMEDOUT, JOB_ANY_PEER,
                   "broadcast #3|waiting for rank 1");
     } else {
         must_fail(nexar_all_reduce(comm, &x, &y, 1, NEXAR_FLOAT64, NEXAR_SUM, &soon, NULL), NEXAR_ETIMEDOUT, 1,
-                  "all_reduce #1|timed out after 0.|waiting for rank 1 (127.0.0.1:");
+                  "all_reduce #1|timed out after |waiting for rank 1 (127.0.0.1:");
         must_fail(nexar_barrier(comm, &soon, NULL), NEXAR_ETIMEDOUT, 1, "barrier #2|waiting for rank 1 (127.0.0.1:");
         must(nexar_broadcast(comm, big, 3000, NEXAR_FLOAT64, 1, &soon, &op) == NEXAR_OK);
         must(nexar_op_wait(op, 1) == NEXAR_EAGAIN);
         must_fail(nexar_op_wait(op, NEXAR_FOREVER), NEXAR_ETIMEDOUT, 1, "broadcast #3|waiting for rank 1 (127.0.0.1:");
         nexar_op_close(op);
         must_fail(nexar_recv(comm, &x, 8, 1, 5, NULL, &soon), NEXAR_ETIMEDOUT, 1,
-                  "recv from rank 1 (127.0.0.1:|tag 5|nothing after 0.");
+                  "recv from rank 1 (127.0.0.1:|tag 5|nothing after ");
         must_fail(nexar_recv(comm, &x, 8, NEXAR_ANY, NEXAR_ANY, NULL, &soon), NEXAR_ETIMEDOUT, NEXAR_NO_RANK,
-                  "recv from any rank, any tag: nothing after 0.");
+                  "recv from any rank, any tag: nothing after ");
         must_fail(nexar_sendrecv(comm, &x, 8, rank, 5, &y, 8, 1, 5, NULL, &soon), NEXAR_ETIMEDOUT, 1,
                   "sendrecv from rank 1");
         must(nexar_recv(comm, &y, 8, rank, 5, NULL, NULL) == NEXAR_OK);
@@ -81,7 +81,7 @@ static void nobody_takes(nexar_comm *comm, void *arg)
         must_fail(nexar_broadcast(comm, large, count, NEXAR_UINT8, 0, &soon, NULL), NEXAR_ETIMEDOUT, 1,
                   "broadcast #1|waiting for rank 1 (127.0.0.1:|to take what was sent");
         must_fail(nexar_send(comm, large, count, 1, 3, &soon, NULL), NEXAR_ETIMEDOUT, 1,
-                  "send to rank 1|tag 3|not taken after 0.");
+                  "send to rank 1|tag 3|not taken after ");
         must(nexar_send(comm, "x", 1, 1, 3, NULL, NULL) == NEXAR_OK); /* its turn comes */
         go(comm, 1);
     } else {
