@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,36 @@ def test_h3_rank_that_is_gone_is_named_on_every_waiting_rank(job: Start, how: si
             assert "PeerLost: " in report.partition("then ")[0]
             assert "then rank 2: killed by SIGKILL, sent by nexar run" in report
         assert not process.alive()
+
+
+def test_h1_machine_that_slept(job: Start, tmp_path: Path) -> None:
+    """H1: all ranks are frozen for longer than peer_timeout; silence counts only while who listens is awake."""
+    end = tmp_path / "end"
+    process = job(
+        """
+        import os, sys, numpy as np, pynexar as nx
+        with nx.init() as comm:
+            comm.barrier()
+            print("pid:", os.getpid(), flush=True)
+            while not comm.all_reduce(np.array(os.path.exists(sys.argv[1])), "max"):
+                pass
+            print("well")
+        """,
+        "-n",
+        "3",
+        arguments=(str(end),),
+    )
+    process.until_printed("pid:", 3)
+    pids = [int(lines[0].split()[1]) for lines in process.lines().values()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(5)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(1)
+    end.touch()
+    assert process.wait() == 0, process.stderr
+    assert process.stdout.count("well") == 3
 
 
 def test_h1_barrier_after_many_heartbeats(job: Start) -> None:

@@ -42,6 +42,7 @@ nexar_status nx_quic_conn_wrap(HQUIC handle, const struct sockaddr *remote, stru
     nx_task_init(&conn->task, task_run);
     nx_task_init(&conn->close_task, close_run);
     nx_timer_init(&conn->sweep, sweep_fire);
+    nx_quic_silence_init(&conn->silence);
     conn->end_status = NEXAR_EPEER;
     snprintf(conn->end_why, sizeof(conn->end_why), "the connection was cut");
     *out = conn;
@@ -109,6 +110,7 @@ static void close_handles(struct nx_quic_conn *conn, bool inside)
     if (conn->handle == NULL)
         return;
     nx_timer_cancel(&conn->sweep);
+    nx_quic_silence_end(conn);
     nx_quic_sweep(conn);
     nx_quic_run_posted(conn);
     nx_list_for_each_safe(pos, tmp, &conn->opened) nx_quic_api()->StreamClose(
@@ -179,6 +181,7 @@ static void connected(struct nx_quic_conn *conn, QUIC_CONNECTION_EVENT *event)
     nx_quic_api()->SetParam(conn->handle, QUIC_PARAM_CONN_STREAM_SCHEDULING_SCHEME, sizeof(scheme), &scheme);
     if (event->CONNECTED.NegotiatedAlpnLength < sizeof(alpn))
         memcpy(alpn, event->CONNECTED.NegotiatedAlpn, event->CONNECTED.NegotiatedAlpnLength);
+    nx_quic_silence_begin(conn);
     conn->events->connected(conn->arg, alpn);
 }
 
@@ -260,6 +263,7 @@ nexar_status nx_quic_connect(struct nx_quic_config *config, const struct sockadd
         return st;
     conn->events = events;
     conn->arg = arg;
+    conn->silence.limit = config->silence;
     memcpy(&address, to, nx_quic_address_size(to));
     *out = conn; /* before the start: the first event may come before this returns */
     status = api->ConnectionOpen(nx_quic_registration(), nx_quic_conn_callback, conn, &conn->handle);

@@ -11,6 +11,14 @@
 
 struct nx_quic_config {
     HQUIC handle;
+    nx_time silence; /* after which a peer is lost; 0: nobody listens for it */
+};
+
+struct nx_quic_silence {
+    nx_time limit;
+    struct nx_timer look;
+    uint64_t packets; /* that had come at the last look */
+    uint32_t looks;   /* since something came */
 };
 
 struct nx_quic_conn {
@@ -33,6 +41,7 @@ struct nx_quic_conn {
     struct nx_list finished; /* streams that have shut down and wait to be closed in a batch */
     uint32_t finished_count;
     struct nx_timer sweep; /* closes an incomplete batch */
+    struct nx_quic_silence silence;
     nexar_status end_status;
     uint64_t end_code;
     char end_why[96];
@@ -67,6 +76,11 @@ nexar_status nx_quic_conn_wrap(HQUIC handle, const struct sockaddr *remote, stru
 /* Ends a connection that MsQuic will close by itself, without further events. */
 void nx_quic_conn_lost(struct nx_quic_conn *conn, QUIC_STATUS status);
 QUIC_STATUS nx_quic_conn_callback(HQUIC handle, void *context, QUIC_CONNECTION_EVENT *event);
+
+void nx_quic_silence_init(struct nx_quic_silence *silence);
+/* Engine: with the limit set; until the end. */
+void nx_quic_silence_begin(struct nx_quic_conn *conn);
+void nx_quic_silence_end(struct nx_quic_conn *conn);
 
 /* Keeps handles of the connection from being closed while a thread uses them. */
 bool nx_quic_enter(struct nx_quic_conn *conn);

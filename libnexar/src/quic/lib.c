@@ -146,8 +146,11 @@ static void fill(QUIC_SETTINGS *s, const struct nx_quic_settings *from)
      * opened its port yet, costs a second; where 50 ms are too few, a handshake packet is sent twice. */
     SET(s, InitialRttMs, 50);
     SET(s, IdleTimeoutMs, milliseconds(from->idle_timeout));
-    SET(s, KeepAliveIntervalMs, milliseconds(from->keep_alive));
-    SET(s, DisconnectTimeoutMs, milliseconds(from->disconnect));
+    /* A peer that is well is never silent for half the time after which it is lost. */
+    SET(s, KeepAliveIntervalMs,
+        milliseconds(from->keep_alive < from->disconnect / 4 ? from->keep_alive : from->disconnect / 4));
+    /* Where somebody listens for silence, only the last resort: silence.c says why. */
+    SET(s, DisconnectTimeoutMs, milliseconds(from->keep_alive != 0 ? 4 * from->disconnect : from->disconnect));
     /* A rank does not change its address, and nobody else may change it for him. */
     SET(s, MigrationEnabled, 0);
 }
@@ -195,6 +198,8 @@ nexar_status nx_quic_config_open(const struct nx_quic_settings *settings, struct
     if (*config == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for a QUIC configuration");
     fill(&quic, settings);
+    if (settings->keep_alive != 0)
+        (*config)->silence = settings->disconnect;
     status = api->ConfigurationOpen(registration, alpn, alpns, &quic, sizeof(quic), NULL, &(*config)->handle);
     if (QUIC_SUCCEEDED(status))
         status = load_credential((*config)->handle, settings);

@@ -34,6 +34,7 @@ static QUIC_STATUS new_connection(struct nx_quic_listener *listener, QUIC_LISTEN
         nx_quic_conn_drop(conn);
         return QUIC_STATUS_CONNECTION_REFUSED;
     }
+    conn->silence.limit = config->silence;
     nx_quic_api()->SetCallbackHandler(handle, (void *)nx_quic_conn_callback, conn);
     status = nx_quic_api()->ConnectionSetConfiguration(handle, config->handle);
     if (QUIC_FAILED(status)) {

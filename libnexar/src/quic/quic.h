@@ -34,7 +34,8 @@ struct nx_quic_settings {
     nx_time handshake_timeout;
     nx_time idle_timeout;
     nx_time keep_alive; /* 0: none */
-    nx_time disconnect; /* without an acknowledgement */
+    nx_time disconnect; /* after which a peer that does not answer is lost; with keep_alive, time in which this
+                           process got no core does not count */
 };
 
 /* NEXAR_ESYSTEM, NEXAR_ENOMEM, NEXAR_EAUTH (the certificate cannot be used). */
