@@ -84,6 +84,7 @@ class Process:
                 self.kill()
                 raise AssertionError(f"{what} did not come in {timeout} s; it said:\n{self.stdout}\n{self.stderr}")
             self.popen.poll()
+            time.sleep(0.01)  # between two looks: the core is for those who are waited for
 
     def until_printed(self, text: str, times: int = 1) -> None:
         self.until(lambda: self.stdout.count(text) >= times, f"{times} x {text!r}")

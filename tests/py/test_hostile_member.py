@@ -112,7 +112,7 @@ STREAMS: dict[str, tuple[Bytes, bool, str]] = {
     "header of 4 GiB": (lambda _: b"\1" + struct.pack("<QI", 56, 2**32 - 1) + bytes(52), False, "announces|long"),
     "header of another type": (lambda _: b"\1" + struct.pack("<QIBBH", 56, 48, 0, 1, 0) + bytes(48), False, "type 1"),
     "empty archive": (lambda _: archive(b""), False, "archive|short|bytes"),
-    "unknown kind": (lambda _: archive(bytes([80]) + bytes(47)), False, "80"),
+    "unknown kind": (lambda _: archive(bytes([250]) + bytes(47)), False, "250"),
     "offsets outside": (lambda _: archive(b"\xff" * 40 + bytes([65]) + b"\xff" * 47), False, ""),
     "text that is none": (
         lambda _: framed("abort", code=1, rank=1, reason="12345678").replace(b"12345678", b"\xc3\x28345678"),
