@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import pynexar as nx
+from oracle import FLOATS, INTEGERS, UFUNCS, average, numpy_type, ops_of
 
 Cluster = Callable[[int], nx.LocalCluster]
 
-UFUNCS: dict[str, Any] = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum}
 DTYPES = ("float32", "float64", "int32", "int64")
 COUNTS = (0, 1, 2, 3, 5, 16, 1_000, 65_537)
 RANKS = (1, 2, 3, 5)
@@ -63,25 +63,6 @@ def test_all_reduce(cluster: Cluster, n: int, dtype: str, op: str, face: str) ->
     cluster(n).run(body)
 
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-BITWISE: dict[str, Any] = {"band": np.bitwise_and, "bor": np.bitwise_or, "bxor": np.bitwise_xor}
-TRUTHS: dict[str, Any] = {
-    "prod": np.logical_and,
-    "min": np.logical_and,
-    "band": np.logical_and,
-    "max": np.logical_or,
-    "bor": np.logical_or,
-    "bxor": np.logical_xor,
-}
-
-
-def numpy_type(dtype: str) -> Any:
-    if dtype != "bfloat16":
-        return np.dtype(dtype)
-    return np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
-
-
 def any_bits(rank: int, count: int, dtype: str) -> np.ndarray[Any, Any]:
     """Whatever the type can hold: subnormals, infinities and NaN among the floats."""
     kind = numpy_type(dtype)
@@ -95,25 +76,17 @@ def any_bits(rank: int, count: int, dtype: str) -> np.ndarray[Any, Any]:
     return result
 
 
-def average_of(total: np.ndarray[Any, Any], n: int, dtype: str) -> np.ndarray[Any, Any]:
-    if dtype in INTEGERS:  # without the fraction
-        return np.array([abs(int(x)) // n * (-1 if x < 0 else 1) for x in total], dtype)
-    wide = np.float64 if dtype == "float64" else np.float32
-    result: np.ndarray[Any, Any] = (total.astype(wide) / wide(n)).astype(numpy_type(dtype))
-    return result
-
-
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, "bool"])
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_all_reduce_of_every_type(cluster: Cluster, n: int, dtype: str) -> None:
     """C13, C14: every operator against numpy, over any bits and in the order of ranks; small and large."""
-    ufuncs = TRUTHS if dtype == "bool" else UFUNCS | {"avg": np.add} | (BITWISE if dtype in INTEGERS else {})
+    ufuncs = ops_of(dtype)
 
     def expected_of(op: str, count: int) -> np.ndarray[Any, Any]:
         result = any_bits(0, count, dtype)
         for rank in range(1, n):
             result = ufuncs[op](result, any_bits(rank, count, dtype))
-        return average_of(result, n, dtype) if op == "avg" else result
+        return average(result, n, dtype) if op == "avg" else result
 
     def body(comm: nx.Comm) -> None:
         for op, count in itertools.product(ufuncs, (1, 1_003, 40_000)):
