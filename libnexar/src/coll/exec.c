@@ -19,7 +19,7 @@ static void finish(struct nx_coll_op *op)
 
     if (op->status == NEXAR_OK && op->args.finish != NULL)
         op->args.finish(op->args.result, op->args.results, comm->size);
-    nx_scope_end(&comm->net->lanes, comm->scope, &op->announced);
+    nx_scope_end(&comm->net->lanes, comm->scope, &op->announced, op->status == NEXAR_OK);
     nx_lock(&comm->lock);
     nx_list_remove(&op->link);
     nx_unlock(&comm->lock);
@@ -124,12 +124,13 @@ static bool is_outstanding(struct nx_coll_op *op, uint32_t step)
     return out;
 }
 
-void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error *error, bool tell)
+bool nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error *error, bool tell)
 {
     const struct nx_sched *s = &op->plan->sched;
-    bool first;
+    bool first, well;
 
     nx_lock(&op->lock);
+    well = op->status == NEXAR_OK && op->ended;
     first = op->status == NEXAR_OK && !op->ended;
     if (first) {
         op->status = status;
@@ -137,7 +138,7 @@ void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error 
     }
     nx_unlock(&op->lock);
     if (!first)
-        return;
+        return !well;
     nx_op_hold(&op->op);
     if (tell)
         nx_coll_tell(op, error);
@@ -148,6 +149,7 @@ void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error 
     nx_lock(&op->lock);
     run(op);
     nx_op_drop(&op->op);
+    return true;
 }
 
 /* ---- the op's class ---- */

@@ -25,8 +25,8 @@ struct nx_coll_args {
 nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
                          const nexar_call_opts *opts, nexar_op **op_out);
 
-/* For the communicator's scope: a message that does not fit what runs here. */
-void nx_coll_mismatch(void *comm, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count);
+/* For the communicator's scope: messages that do not fit what was called here. */
+extern const struct nx_scope_events nx_coll_scope_events;
 
 /* Engine.  Another rank has ended an operation early. */
 void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_aborted *aborted);

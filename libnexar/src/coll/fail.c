@@ -112,7 +112,7 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
     call.sequence = ++comm->sequence;
     nx_scope_begin(&comm->net->lanes, comm->scope, &call, &peer, &their_call, &their_count);
     nx_unlock(&comm->lock);
-    nx_scope_end(&comm->net->lanes, comm->scope, &call); /* what has come for it, and will, is dropped */
+    nx_scope_end(&comm->net->lanes, comm->scope, &call, false); /* what has come for it, and will, is dropped */
     atomic_fetch_add_explicit(&comm->stats.failed, 1, memory_order_relaxed);
     nx_error_set(&error, nx_last_error()->status, NEXAR_NO_RANK, "%s #%llu: %s", name,
                  (unsigned long long)call.sequence, nexar_last_error());
@@ -144,18 +144,47 @@ struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence)
     return found;
 }
 
-void nx_coll_mismatch(void *owner, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count)
+/* It ended well here before it could be known; so it is the next operation that fails. */
+static void break_late(nexar_comm *comm, const struct nx_misfit *m, const nexar_error *error)
+{
+    struct nx_coll_call call = {.sequence = m->sequence, .call = m->our_call, .count = m->our_count};
+    bool known;
+
+    nx_lock(&comm->lock);
+    known = comm->broken && comm->broken_error.sequence <= m->sequence;
+    nx_unlock(&comm->lock);
+    if (known)
+        return;
+    break_comm(comm, error);
+    tell(comm, &call, error);
+}
+
+static void misfit(void *owner, const struct nx_misfit *m)
 {
     nexar_comm *comm = owner;
-    struct nx_coll_op *op = nx_coll_find(comm, sequence);
+    struct nx_coll_op *op = nx_coll_find(comm, m->sequence);
     nexar_error error;
+    bool well;
 
-    if (op == NULL)
-        return; /* it has failed already */
-    nx_coll_word_mismatch(op, peer, call, count, &error);
-    nx_coll_fail(op, NEXAR_EMISMATCH, &error, true);
-    nx_op_drop(&op->op);
+    nx_coll_word_misfit(comm, m, &error);
+    if (op != NULL) {
+        nx_coll_word_finish(op, &error);
+        well = !nx_coll_fail(op, NEXAR_EMISMATCH, &error, true);
+        nx_op_drop(&op->op);
+    } else {
+        well = nx_scope_ended_well(&comm->net->lanes, comm->id, m->sequence);
+    }
+    if (well)
+        break_late(comm, m, &error);
+    nx_comm_drop(comm);
 }
+
+static void hold(void *owner)
+{
+    nx_comm_hold(owner);
+}
+
+const struct nx_scope_events nx_coll_scope_events = {.hold = hold, .misfit = misfit};
 
 /* What a rank says of an operation, as an error of our own. */
 static void word_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_aborted *a, nexar_error *error)

@@ -57,8 +57,9 @@ void nx_coll_start(struct nx_coll_op *op);
 /* A step that was outstanding is done, or has failed with `error`. */
 void nx_coll_step_done(struct nx_coll_op *op, uint32_t step);
 void nx_coll_step_failed(struct nx_coll_op *op, uint32_t step, nexar_status status, const nexar_error *error);
-/* Ends the operation early; the first failure counts.  `tell`: the other ranks do not know yet. */
-void nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error *error, bool tell);
+/* Ends the operation early; the first failure counts.  `tell`: the other ranks do not know yet.  False: it has ended
+ * well. */
+bool nx_coll_fail(struct nx_coll_op *op, nexar_status status, const nexar_error *error, bool tell);
 
 /* ---- watch.c ---- */
 
@@ -88,6 +89,8 @@ void nx_coll_word_finish(struct nx_coll_op *op, nexar_error *error);
 /* Words for a receive or a send that failed. */
 void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nexar_error *error);
 void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, uint64_t count, nexar_error *error);
+/* The same where the operation may not be there any more. */
+void nx_coll_word_misfit(nexar_comm *comm, const struct nx_misfit *misfit, nexar_error *error);
 /* For a deadline, a cancellation, or a communicator that was closed. */
 void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *error);
 /* The first receive that is outstanding, else the first send, or UINT32_MAX. */

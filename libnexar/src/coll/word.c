@@ -83,21 +83,38 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
     nx_coll_word_finish(op, error);
 }
 
-void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, uint64_t count, nexar_error *error)
+void nx_coll_word_misfit(nexar_comm *comm, const struct nx_misfit *m, nexar_error *error)
 {
-    uint64_t ours = op->announced.call;
-    bool same = (call & ~UINT64_C(0xff000000)) == (ours & ~UINT64_C(0xff000000)) && count == op->announced.count;
-    char title[64], mine[128], theirs[128];
+    uint64_t apart = m->call ^ m->our_call;
+    bool same = m->known && (apart & ~UINT64_C(0xff000000)) == 0 && m->count == m->our_count;
+    const char *name = m->known ? nx_coll_name((enum nx_coll)(m->our_call & 0xff)) : "collective";
+    char mine[128] = "something else, long ago", theirs[128];
+    uint32_t rank = nx_comm_rank_of(comm, m->peer);
 
-    nx_coll_title(op, title, sizeof(title));
-    nx_call_text(ours, op->announced.count, same, mine, sizeof(mine));
-    nx_call_text(call, count, same, theirs, sizeof(theirs));
-    nx_error_set(error, NEXAR_EMISMATCH, nx_comm_rank_of(op->comm, peer),
-                 "%s: rank %u called %s as its collective #%llu, rank %u called %s", title,
-                 nx_comm_rank_of(op->comm, peer), theirs, (unsigned long long)op->announced.sequence, op->comm->rank,
+    if (m->known)
+        nx_call_text(m->our_call, m->our_count, same, mine, sizeof(mine));
+    nx_call_text(m->call, m->count, same, theirs, sizeof(theirs));
+    nx_error_set(error, NEXAR_EMISMATCH, rank, "%s #%llu: rank %u called %s as its collective #%llu, rank %u called %s",
+                 name, (unsigned long long)m->sequence, rank, theirs, (unsigned long long)m->sequence, comm->rank,
                  mine);
     nx_error_hint(error, same ? "give all ranks the same NEXAR_COLL_TUNE"
                               : "make the same calls in the same order on all ranks of a communicator");
+    snprintf(error->op, sizeof(error->op), "%s", name);
+    error->comm = comm->id;
+    error->sequence = m->sequence;
+}
+
+void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, uint64_t count, nexar_error *error)
+{
+    struct nx_misfit m = {.peer = peer,
+                          .sequence = op->announced.sequence,
+                          .call = call,
+                          .count = count,
+                          .known = true,
+                          .our_call = op->announced.call,
+                          .our_count = op->announced.count};
+
+    nx_coll_word_misfit(op->comm, &m, error);
     nx_coll_word_finish(op, error);
 }
 

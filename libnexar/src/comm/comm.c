@@ -36,7 +36,7 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     nx_list_init(&comm->idle);
     nx_list_init(&comm->aborted);
     nx_timer_init(&comm->watch, nx_coll_watch_fire);
-    st = nx_scope_open(&net->lanes, id, comm, nx_coll_mismatch, &comm->scope);
+    st = nx_scope_open(&net->lanes, id, comm, &nx_coll_scope_events, &comm->scope);
     if (st != NEXAR_OK) {
         nx_comm_drop(comm);
         return st;

@@ -88,6 +88,30 @@ struct nx_probe {
     struct nx_waiter waiter;
 };
 
+/* One that has ended here. */
+struct nx_coll_ended {
+    uint64_t sequence, call, count;
+    bool well;
+};
+
+/* How many of them a communicator remembers.  Of older ones it knows which was the last that failed. */
+enum { NX_COLL_ENDED = 64 };
+
+/* A message of a collective that is for another call than the one that was made here. */
+struct nx_misfit {
+    uint32_t peer;
+    uint64_t sequence, call, count;
+    bool known; /* what was called here; else it was too long ago */
+    uint64_t our_call, our_count;
+};
+
+struct nx_scope_events {
+    /* The table's lock is held: takes a reference to the owner, and no more. */
+    void (*hold)(void *owner);
+    /* No lock held; it gives the reference back.  The collective may run, or have ended well. */
+    void (*misfit)(void *owner, const struct nx_misfit *misfit);
+};
+
 /* What a communicator has in the table. */
 struct nx_scope_peer {
     _Atomic uint32_t send_order; /* of the next message to it */
@@ -97,17 +121,18 @@ struct nx_scope_peer {
 struct nx_scope {
     struct nx_hash_node node;
     uint64_t id;
-    bool claimed;               /* a communicator has it; else only arrivals know it */
-    uint32_t maker;             /* while it is not claimed: the peer whose message made it */
-    struct nx_list wildcards;   /* posted receives with ANY */
-    struct nx_list unread;      /* P2P, in the order of arrival */
-    struct nx_list coll_unread; /* COLL */
-    struct nx_list probes;      /* struct nx_probe: threads that wait for a message to be unread */
-    struct nx_list running;     /* struct nx_coll_call */
-    struct nx_list dropped;     /* struct nx_coll_call: ended by others before they began here */
-    uint64_t started;           /* sequence of the last collective that began here */
-    /* A message of a collective that does not fit what runs here.  Engine, no lock held. */
-    void (*mismatch)(void *owner, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count);
+    bool claimed;                              /* a communicator has it; else only arrivals know it */
+    uint32_t maker;                            /* while it is not claimed: the peer whose message made it */
+    struct nx_list wildcards;                  /* posted receives with ANY */
+    struct nx_list unread;                     /* P2P, in the order of arrival */
+    struct nx_list coll_unread;                /* COLL */
+    struct nx_list probes;                     /* struct nx_probe: threads that wait for a message to be unread */
+    struct nx_list running;                    /* struct nx_coll_call */
+    struct nx_list dropped;                    /* struct nx_coll_call: ended by others before they began here */
+    uint64_t started;                          /* sequence of the last collective that began here */
+    struct nx_coll_ended ended[NX_COLL_ENDED]; /* by sequence */
+    uint64_t forgotten;                        /* the last one that failed and is not among them */
+    const struct nx_scope_events *events;      /* NULL: nobody asks */
     void *owner;
     struct nx_scope_peer peer[];
 };
@@ -207,8 +232,8 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
 /* ---- communicators ---- */
 
 /* Makes or takes over the scope of a communicator.  NEXAR_ENOMEM; NEXAR_EINVAL if it has one. */
-nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner,
-                           void (*mismatch)(void *, uint32_t, uint64_t, uint64_t, uint64_t), struct nx_scope **scope);
+nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner, const struct nx_scope_events *events,
+                           struct nx_scope **scope);
 /* Drops what is unread.  All its receives are done. */
 void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope);
 
@@ -219,7 +244,10 @@ bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_co
  * stays in the table until nx_scope_undrop. */
 void nx_scope_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
 void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call);
-/* It has ended; what comes for it from now on is dropped. */
-void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
+/* It has ended.  What has come for it and what still comes is dropped; but if it ended `well`, each of its messages had
+ * a receive, and what still comes with another call is a misfit. */
+void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, bool well);
+/* Whether it has ended well here, as far as that is remembered.  False if the communicator is closed. */
+bool nx_scope_ended_well(struct nx_lanes *lanes, uint64_t id, uint64_t sequence);
 
 #endif

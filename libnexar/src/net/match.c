@@ -5,7 +5,6 @@
 #include "net/match.h"
 
 #include "base/slab.h"
-#include "wire/tag.h"
 
 enum { SOME = 16 };
 
@@ -68,7 +67,7 @@ void nx_flow_tidy(struct nx_lanes *lanes, struct nx_flow *flow)
 
 void nx_todo_init(struct nx_todo *todo)
 {
-    *todo = (struct nx_todo){.mismatch = NULL};
+    todo->misfit_to = NULL;
     nx_list_init(&todo->done);
     nx_list_init(&todo->deliver);
     nx_list_init(&todo->drop);
@@ -101,9 +100,8 @@ void nx_todo_run(struct nx_lanes *lanes, struct nx_todo *todo)
 
         recv->done(recv, recv->status);
     }
-    if (todo->mismatch != NULL && todo->mismatch->mismatch != NULL)
-        todo->mismatch->mismatch(todo->mismatch->owner, todo->mismatch_peer, todo->mismatch_sequence,
-                                 todo->mismatch_call, todo->mismatch_count);
+    if (todo->misfit_to != NULL)
+        todo->misfit_to->misfit(todo->misfit_owner, &todo->misfit);
 }
 
 void nx_recv_end(struct nx_recv *recv, nexar_status status, struct nx_todo *todo)
@@ -284,48 +282,6 @@ struct nx_recv *nx_recv_for(struct nx_lanes *lanes, const struct nx_key *key, st
     return first;
 }
 
-static bool is_dropped(const struct nx_scope *scope, uint64_t sequence)
-{
-    for (const struct nx_list *pos = scope->dropped.next; pos != &scope->dropped; pos = pos->next) {
-        if (nx_container_of(pos, struct nx_coll_call, link)->sequence == sequence)
-            return true;
-    }
-    return false;
-}
-
-/* COLL without a receive: true if the message is for something that has ended, or for another call than the one that
- * runs. */
-static bool unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
-{
-    uint64_t sequence = nx_tag_sequence(msg->key.id);
-
-    if (!scope->claimed)
-        return false;
-    if (sequence > scope->started) {
-        bool dropped = is_dropped(scope, sequence);
-
-        atomic_fetch_add_explicit(&lanes->stats.stale, dropped, memory_order_relaxed);
-        return dropped;
-    }
-    nx_list_for_each_safe(pos, tmp, &scope->running)
-    {
-        struct nx_coll_call *call = nx_container_of(pos, struct nx_coll_call, link);
-
-        if (call->sequence != sequence)
-            continue;
-        if (call->call == msg->call && call->count == msg->count)
-            return false;
-        todo->mismatch = scope;
-        todo->mismatch_peer = msg->key.peer;
-        todo->mismatch_sequence = sequence;
-        todo->mismatch_call = msg->call;
-        todo->mismatch_count = msg->count;
-        return true;
-    }
-    atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
-    return true;
-}
-
 static void wake_probes(struct nx_scope *scope, const struct nx_key *key)
 {
     nx_list_for_each_safe(pos, tmp, &scope->probes)
@@ -355,7 +311,7 @@ void nx_msg_admit(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *s
             return;
         }
     }
-    if (msg->key.lane == NX_LANE_COLL && unwanted(lanes, msg, scope, todo)) {
+    if (msg->key.lane == NX_LANE_COLL && nx_scope_unwanted(lanes, msg, scope, todo)) {
         nx_msg_discard(lanes, msg, todo);
         return;
     }

@@ -37,12 +37,12 @@ struct nx_msg {
 
 /* What is to be done after the lock is released. */
 struct nx_todo {
-    struct nx_list done;    /* receives with their status */
-    struct nx_list deliver; /* complete messages with a receive (msg->link) */
-    struct nx_list drop;    /* messages to free (msg->link) */
-    struct nx_scope *mismatch;
-    uint32_t mismatch_peer;
-    uint64_t mismatch_sequence, mismatch_call, mismatch_count;
+    struct nx_list done;                     /* receives with their status */
+    struct nx_list deliver;                  /* complete messages with a receive (msg->link) */
+    struct nx_list drop;                     /* messages to free (msg->link) */
+    const struct nx_scope_events *misfit_to; /* NULL: there is none */
+    void *misfit_owner;                      /* held */
+    struct nx_misfit misfit;
 };
 
 void nx_todo_init(struct nx_todo *todo);
@@ -120,6 +120,8 @@ struct nx_scope *nx_scope_find(struct nx_lanes *lanes, uint64_t id);
 /* For an arrival: makes one that no communicator has claimed yet.  NULL with NEXAR_ENOMEM; with NEXAR_EPROTO if this
  * peer has made too many; with NEXAR_ECLOSED if it was closed. */
 struct nx_scope *nx_scope_for_arrival(struct nx_lanes *lanes, uint32_t peer, uint64_t id, nexar_status *st);
+/* COLL without a receive: true if it is for a collective that has ended, or for another call than was made here. */
+bool nx_scope_unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo);
 
 /* ---- msg.c, without the lock, by whoever owns the message ---- */
 

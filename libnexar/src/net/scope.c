@@ -71,8 +71,8 @@ struct nx_scope *nx_scope_for_arrival(struct nx_lanes *lanes, uint32_t peer, uin
     return scope;
 }
 
-nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner,
-                           void (*mismatch)(void *, uint32_t, uint64_t, uint64_t, uint64_t), struct nx_scope **out)
+nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner, const struct nx_scope_events *events,
+                           struct nx_scope **out)
 {
     struct nx_scope *scope;
     nexar_status st = NEXAR_OK;
@@ -95,7 +95,7 @@ nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner,
                 lanes->closed[i] = 0; /* open again; 0 is no communicator's */
         }
         scope->owner = owner;
-        scope->mismatch = mismatch;
+        scope->events = events;
         *out = scope;
     }
     nx_unlock(&lanes->lock);
@@ -130,6 +130,8 @@ void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope)
     nx_todo_run(lanes, &todo);
     nx_free(scope);
 }
+
+/* ---- collectives ---- */
 
 bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
                     uint64_t *their_call, uint64_t *their_count)
@@ -188,14 +190,117 @@ void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call)
     nx_unlock(&lanes->lock);
 }
 
-void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call)
+/* Collectives may end in another order than they began. */
+static void remember(struct nx_scope *scope, const struct nx_coll_call *call, bool well)
+{
+    struct nx_coll_ended *place = &scope->ended[call->sequence % NX_COLL_ENDED];
+    struct nx_coll_ended old = *place;
+    struct nx_coll_ended new = {.sequence = call->sequence, .call = call->call, .count = call->count, .well = well};
+
+    if (old.sequence > new.sequence)
+        old = new;
+    else
+        *place = new;
+    if (!old.well && old.sequence > scope->forgotten)
+        scope->forgotten = old.sequence;
+}
+
+void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, bool well)
 {
     struct nx_todo todo;
 
     nx_todo_init(&todo);
     nx_lock(&lanes->lock);
     nx_list_remove(&call->link);
+    remember(scope, call, well);
     drop_sequence(lanes, scope, call->sequence, &todo);
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
+}
+
+/* Of one that began here and does not run.  *known: what was called, or NULL. */
+static bool ended_well(const struct nx_scope *scope, uint64_t sequence, const struct nx_coll_ended **known)
+{
+    const struct nx_coll_ended *ended = &scope->ended[sequence % NX_COLL_ENDED];
+
+    *known = ended->sequence == sequence ? ended : NULL;
+    return *known != NULL ? ended->well : sequence > scope->forgotten;
+}
+
+static struct nx_coll_call *find_running(struct nx_scope *scope, uint64_t sequence)
+{
+    nx_list_for_each_safe(pos, tmp, &scope->running)
+    {
+        struct nx_coll_call *call = nx_container_of(pos, struct nx_coll_call, link);
+
+        if (call->sequence == sequence)
+            return call;
+    }
+    return NULL;
+}
+
+bool nx_scope_ended_well(struct nx_lanes *lanes, uint64_t id, uint64_t sequence)
+{
+    const struct nx_coll_ended *known;
+    struct nx_scope *scope;
+    bool well;
+
+    nx_lock(&lanes->lock);
+    scope = nx_scope_find(lanes, id);
+    well = scope != NULL && sequence <= scope->started && find_running(scope, sequence) == NULL &&
+           ended_well(scope, sequence, &known);
+    nx_unlock(&lanes->lock);
+    return well;
+}
+
+static bool is_dropped(const struct nx_scope *scope, uint64_t sequence)
+{
+    for (const struct nx_list *pos = scope->dropped.next; pos != &scope->dropped; pos = pos->next) {
+        if (nx_container_of(pos, struct nx_coll_call, link)->sequence == sequence)
+            return true;
+    }
+    return false;
+}
+
+static void misfit(struct nx_scope *scope, const struct nx_msg *msg, struct nx_misfit m, struct nx_todo *todo)
+{
+    if (scope->events == NULL || todo->misfit_to != NULL)
+        return;
+    m.peer = msg->key.peer;
+    m.sequence = nx_tag_sequence(msg->key.id);
+    m.call = msg->call;
+    m.count = msg->count;
+    todo->misfit_to = scope->events;
+    todo->misfit_owner = scope->owner;
+    todo->misfit = m;
+    scope->events->hold(scope->owner);
+}
+
+bool nx_scope_unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
+{
+    uint64_t sequence = nx_tag_sequence(msg->key.id);
+    const struct nx_coll_ended *ended;
+    struct nx_coll_call *call;
+    bool fits;
+
+    if (!scope->claimed || (sequence > scope->started && !is_dropped(scope, sequence)))
+        return false;
+    call = find_running(scope, sequence);
+    if (call != NULL) {
+        fits = call->call == msg->call && call->count == msg->count;
+        if (!fits)
+            misfit(scope, msg, (struct nx_misfit){.known = true, .our_call = call->call, .our_count = call->count},
+                   todo);
+        return !fits;
+    }
+    if (sequence <= scope->started && ended_well(scope, sequence, &ended)) {
+        /* A note (the last step) of somebody who waits for others too has the same call, and is no news. */
+        if (ended == NULL && nx_tag_step(msg->key.id) != NX_TAG_STEP_MAX)
+            misfit(scope, msg, (struct nx_misfit){.known = false}, todo);
+        else if (ended != NULL && (ended->call != msg->call || ended->count != msg->count))
+            misfit(scope, msg, (struct nx_misfit){.known = true, .our_call = ended->call, .our_count = ended->count},
+                   todo);
+    }
+    atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+    return true;
 }

@@ -13,8 +13,8 @@ struct table {
     struct nx_scope *scope; /* SCOPE */
     int held, released;
     struct nx_key held_key;
-    int mismatches;
-    uint32_t mismatch_peer;
+    int mismatches, holds;
+    struct nx_misfit misfit;
 };
 
 /* A stream that brings one message after the other. */
@@ -41,13 +41,18 @@ static inline void on_hold(void *owner, const struct nx_key *key, bool hold)
     t->held_key = *key;
 }
 
-static inline void on_mismatch(void *owner, uint32_t peer, uint64_t sequence, uint64_t call, uint64_t count)
+static inline void on_scope_hold(void *owner)
+{
+    ((struct table *)owner)->holds++;
+}
+
+static inline void on_misfit(void *owner, const struct nx_misfit *misfit)
 {
     struct table *t = owner;
 
-    (void)sequence, (void)call, (void)count;
+    t->holds--;
     t->mismatches++;
-    t->mismatch_peer = peer;
+    t->misfit = *misfit;
 }
 
 static const struct nx_lane_limits usual_limits = {
@@ -56,10 +61,11 @@ static const struct nx_lane_limits usual_limits = {
 static inline void table_open(struct table *t, const struct nx_lane_limits *limits)
 {
     static const struct nx_lane_events events = {.hold = on_hold};
+    static const struct nx_scope_events scope_events = {.hold = on_scope_hold, .misfit = on_misfit};
 
     *t = (struct table){.held = 0};
     assert_ok(nx_lanes_init(&t->lanes, PEERS, limits == NULL ? &usual_limits : limits, &events, t));
-    assert_ok(nx_scope_open(&t->lanes, SCOPE, t, on_mismatch, &t->scope));
+    assert_ok(nx_scope_open(&t->lanes, SCOPE, t, &scope_events, &t->scope));
 }
 
 static inline void table_close(struct table *t)

@@ -242,72 +242,6 @@ static void test_o8_too_large_stays(void **state)
     assert_ended(&large, NEXAR_OK);
 }
 
-/* ---- collectives ---- */
-
-static nexar_status collective(struct feed *f, uint64_t id, uint64_t call, uint64_t len)
-{
-    struct nx_head head = {.lane = NX_LANE_COLL, .scope = SCOPE, .id = id, .call = call, .count = 1, .len = len};
-    nexar_status st;
-
-    feed_init(f, false);
-    f->msg = nx_arrive_begin(&t.lanes, 2, &head, false, &f->source, &st);
-    return f->msg == NULL ? st : NEXAR_OK;
-}
-
-static void whole_collective(uint64_t sequence, uint64_t call)
-{
-    struct feed f;
-
-    assert_ok(collective(&f, sequence << 24, call, 4));
-    assert_ok(feed_write(&t, &f, "word", 4));
-    feed_end(&t, &f, NEXAR_OK);
-}
-
-static void post_collective(struct got *g, uint64_t sequence, uint64_t call)
-{
-    got_init(g, key_of(2, NX_LANE_COLL, SCOPE, sequence << 24), 4);
-    g->recv.call = call;
-    g->recv.count = 1;
-    nx_lane_post(&t.lanes, &g->recv);
-}
-
-static void test_collective_messages(void **state)
-{
-    static struct got g;
-    struct nx_coll_call call = {.sequence = 1, .call = 77, .count = 1};
-    uint64_t their_call, their_count;
-    uint32_t peer;
-
-    (void)state;
-    nx_list_init(&call.link);
-    whole_collective(1, 77); /* a faster rank is there already */
-    assert_true(nx_scope_begin(&t.lanes, t.scope, &call, &peer, &their_call, &their_count));
-    post_collective(&g, 1, 77);
-    assert_ended(&g, NEXAR_OK);
-    /* It runs, and somebody calls another one. */
-    whole_collective(1, 78);
-    assert_int_equal(t.mismatches, 1);
-    assert_int_equal(t.mismatch_peer, 2);
-    post_collective(&g, 1, 77);
-    whole_collective(1, 78);
-    assert_ended(&g, NEXAR_EMISMATCH);
-    assert_int_equal(g.recv.their_call, 78);
-    whole_collective(1, 77); /* nobody takes it before the end */
-    nx_scope_end(&t.lanes, t.scope, &call);
-    assert_int_equal(atomic_load(&t.lanes.stats.stale), 1);
-    whole_collective(1, 77); /* too late */
-    assert_int_equal(atomic_load(&t.lanes.stats.stale), 2);
-    assert_int_equal(atomic_load(&t.lanes.stats.unread_bytes), 0);
-    /* The next one has other values than one that is there. */
-    whole_collective(2, 5);
-    call = (struct nx_coll_call){.sequence = 2, .call = 6, .count = 1};
-    nx_list_init(&call.link);
-    assert_false(nx_scope_begin(&t.lanes, t.scope, &call, &peer, &their_call, &their_count));
-    assert_int_equal(peer, 2);
-    assert_int_equal(their_call, 5);
-    nx_scope_end(&t.lanes, t.scope, &call);
-}
-
 /* ---- oneself, probing ---- */
 
 static void test_oneself(void **state)
@@ -417,7 +351,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_any_takes_what_came_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_o8_too_large_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_collective_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_oneself, setup, teardown),
         cmocka_unit_test_setup_teardown(test_probe, setup, teardown),
         cmocka_unit_test_setup_teardown(test_o6_every_receive_from_a_lost_peer_ends, setup, teardown),
