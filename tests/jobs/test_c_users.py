@@ -142,6 +142,19 @@ def test_program_with_ranks_in_python(start: Start, program: str, tmp_path: Path
     }
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("language", COMPILERS)
+def test_every_collective_between_languages(start: Start, tmp_path: Path, language: str, n: int) -> None:
+    """Even ranks in Python, odd ones in C or C++."""
+    here = Path(__file__).parent
+    program = build(here / "mixed.c", tmp_path / "mixed", language, *(["-x", "c++"] if language == "cpp" else []))
+    choose = f'case $NEXAR_RANK in 1 | 3) exec {program} ;; *) exec "$0" {here / "mixed.py"} ;; esac'
+    process = start(*jobkit.nexar("run", "-n", str(n), "--", "sh", "-c", choose, jobkit.nexar()[0]))
+    assert process.wait() == 0, process.stderr
+    languages = ["Python", "C"]
+    assert process.lines() == {str(rank): [f"{languages[rank % 2]}: all as it must be"] for rank in range(n)}
+
+
 def test_rank_that_leaves_without_a_word(start: Start, program: str) -> None:
     """It neither closes its communicator nor fails loudly; the others name it, and the launcher has its exit status."""
     process = start(*jobkit.nexar("run", "-n", str(RANKS), "--", program, "die"))
