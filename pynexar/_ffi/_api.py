@@ -74,6 +74,13 @@ NEXAR_BAND = 5
 NEXAR_BOR = 6
 NEXAR_BXOR = 7
 
+# nexar_compression_kind
+NEXAR_COMPRESS_BFLOAT16 = 1
+NEXAR_COMPRESS_FLOAT8 = 2
+NEXAR_COMPRESS_INT8 = 3
+NEXAR_COMPRESS_TOP_K = 4
+NEXAR_COMPRESS_RANDOM_K = 5
+
 # nexar_lane
 NEXAR_LANE_CONTROL = 0
 NEXAR_LANE_DATA = 1
@@ -161,6 +168,35 @@ class nexar_call_opts(Structure):
     space: int
     timeout_ns: int
     _fields_ = (("size", c_uint32), ("space", c_uint32), ("timeout_ns", c_int64))
+
+
+class nexar_compression(Structure):
+    size: int
+    kind: int
+    block: int
+    reserved: int
+    k: int
+    seed: int
+    step: int
+    residual: Optional[int]
+    _fields_ = (
+        ("size", c_uint32),
+        ("kind", c_int),
+        ("block", c_uint32),
+        ("reserved", c_uint32),
+        ("k", c_uint64),
+        ("seed", c_uint64),
+        ("step", c_uint64),
+        ("residual", c_void_p),
+    )
+
+
+class nexar_vector(Structure):
+    base: Optional[int]
+    count: int
+    dtype: int
+    reserved: int
+    _fields_ = (("base", c_void_p), ("count", c_size_t), ("dtype", c_int), ("reserved", c_uint32))
 
 
 class nexar_config(Structure):
@@ -285,6 +321,10 @@ class Library:
     ]
     nexar_probe: Callable[[Optional[nexar_comm], int, int, Any, Any], int]
     nexar_all_reduce: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
+    nexar_all_reduce_compressed: Callable[
+        [Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any, Any], int
+    ]
+    nexar_all_reduce_bucketed: Callable[[Optional[nexar_comm], Any, int, int, Any, Any], int]
     nexar_broadcast: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_reduce: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, int, Any, Any], int]
     nexar_scan: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
@@ -342,6 +382,8 @@ STRUCTS = (
     nexar_error,
     nexar_recv_info,
     nexar_call_opts,
+    nexar_compression,
+    nexar_vector,
     nexar_config,
     nexar_config_field,
     nexar_ext_key,
@@ -419,6 +461,26 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         "nexar_all_reduce",
         c_int,
         (nexar_comm, c_void_p, c_void_p, c_size_t, c_int, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_all_reduce_compressed",
+        c_int,
+        (
+            nexar_comm,
+            c_void_p,
+            c_void_p,
+            c_size_t,
+            c_int,
+            c_int,
+            POINTER(nexar_compression),
+            POINTER(nexar_call_opts),
+            POINTER(nexar_op),
+        ),
+    ),
+    (
+        "nexar_all_reduce_bucketed",
+        c_int,
+        (nexar_comm, POINTER(nexar_vector), c_size_t, c_int, POINTER(nexar_call_opts), POINTER(nexar_op)),
     ),
     (
         "nexar_broadcast",

@@ -48,6 +48,7 @@ void sim_init_each(struct sim *sim, nx_build_fn build, const struct nx_shape *sh
         bufs[NX_BUF_RECV] = rubbish(sizes[r].recv * size);
         bufs[NX_BUF_SEND] = sizes[r].in_place ? bufs[NX_BUF_RECV] : rubbish(sizes[r].send * size);
         bufs[NX_BUF_SCRATCH] = rubbish(s->scratch * size);
+        bufs[NX_BUF_RESIDUAL] = rubbish(sizes[r].send * size);
     }
 }
 
@@ -74,6 +75,7 @@ void sim_fini(struct sim *sim)
         if (!sim->sizes[r].in_place)
             free(sim->bufs[r][NX_BUF_SEND]);
         free(sim->bufs[r][NX_BUF_SCRATCH]);
+        free(sim->bufs[r][NX_BUF_RESIDUAL]);
     }
     free(sim->sizes);
     free(sim->scheds);
@@ -317,6 +319,19 @@ static void run_step(struct run *run, struct at at)
     case NX_STEP_FILL:
         for (size_t i = 0; i < t->count; i++)
             memcpy(memory(run, at.rank, t->dst_buf, t->dst + i), run->sim->identity, run->sim->size);
+        break;
+    case NX_STEP_ENCODE:
+        nx_compress_encode(&run->sim->compress, run->sim->turn, memory(run, at.rank, t->dst_buf, t->dst),
+                           memory(run, at.rank, t->src_buf, t->src), t->src_count);
+        break;
+    case NX_STEP_DECODE:
+    case NX_STEP_DECODE_ADD:
+        if (nx_compress_decode(&run->sim->compress, run->sim->turn, memory(run, at.rank, t->dst_buf, t->dst),
+                               memory(run, at.rank, t->src_buf, t->src), t->count,
+                               t->kind == NX_STEP_DECODE_ADD) != NEXAR_OK) {
+            fprintf(stderr, "sim: rank %u: %s\n", t->peer, nexar_last_error());
+            abort();
+        }
         break;
     case NX_STEP_JOIN:
         break;

@@ -14,6 +14,8 @@ struct sim {
     size_t size;                  /* bytes of an element */
     struct nx_check_sizes *sizes; /* per rank */
     unsigned char identity[16];   /* what a step fills with */
+    struct nx_compress compress;  /* how a step encodes */
+    uint64_t turn;
     struct nx_sched *scheds;
     unsigned char *(*bufs)[NX_BUFS]; /* per rank; in place SEND and RECV are the same pointer */
 };

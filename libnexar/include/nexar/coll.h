@@ -26,6 +26,72 @@ extern "C" {
 NEXAR_API nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, size_t count, nexar_dtype dtype,
                                         nexar_reduce_op op, const nexar_call_opts *opts, nexar_op **op_out);
 
+/* ---- in fewer bytes ---- */
+
+/** What travels in place of float32 elements. */
+typedef enum nexar_compression_kind {
+    NEXAR_COMPRESS_BFLOAT16 = 1, /**< 2 bytes an element */
+    NEXAR_COMPRESS_FLOAT8 = 2,   /**< e4m3, a byte an element and a scale for each block */
+    NEXAR_COMPRESS_INT8 = 3,     /**< a byte an element and a scale for each block */
+    NEXAR_COMPRESS_TOP_K = 4,    /**< the k elements of the greatest magnitude, with their indices */
+    NEXAR_COMPRESS_RANDOM_K = 5, /**< k elements that `seed` and `step` choose, the same on all ranks */
+} nexar_compression_kind;
+
+/** How to compress.  All but `residual` must be the same on all ranks. */
+typedef struct nexar_compression {
+    uint32_t size;
+    nexar_compression_kind kind;
+    uint32_t block;    /**< FLOAT8, INT8: elements that share a scale, a multiple of 4; 0: 256 */
+    uint32_t reserved; /**< 0 */
+    uint64_t k;        /**< TOP_K, RANDOM_K: elements that each rank sends, 1 to count (0 if that is 0) */
+    uint64_t seed;     /**< RANDOM_K */
+    uint64_t step;     /**< RANDOM_K: another one for each call, so that all elements get their turn */
+    void *residual;    /**< TOP_K, RANDOM_K: error feedback, `count` float32; NULL: none */
+} nexar_compression;
+
+/** nexar_all_reduce with fewer bytes: of float32 by sum or avg.  The result is that of vectors which were rounded, or
+ *  of which only k elements are not 0, and is still bitwise the same on all ranks.
+ *
+ *  BFLOAT16, FLOAT8, INT8: every rank's vector is rounded once, these are summed by rank in float32, and the sum is
+ *  rounded once more on the way back; avg divides it at the end.  The greatest magnitude of a block is exact to 1/127
+ *  (INT8) or 1/448 (FLOAT8) of it.  NaN, infinities and, with a scale, sums that are too large come out as NaN, in
+ *  BFLOAT16 infinities as infinities.
+ *  TOP_K, RANDOM_K: elements that nobody sent are 0.  With a residual what a rank does not send is not lost: its vector
+ *  is `send` plus `residual`, and `residual` becomes what was left of that.  Zeros to begin with; one for each tensor.
+ *  Unless the call ends with NEXAR_OK, `residual` stays as it was.  It must not overlap `send` and `recv`, and belongs
+ *  to the library until the op is done.
+ *
+ *  In place when send == recv.  `compression` is not needed any more when the call returns, also with op_out.
+ *  @returns as nexar_all_reduce; NEXAR_EPROTO, with the rank in `peer`, for what no encoder makes
+ *  @threads any; calls on one communicator in the same order on all ranks */
+NEXAR_API nexar_status nexar_all_reduce_compressed(nexar_comm *comm, const void *send, void *recv, size_t count,
+                                                   nexar_dtype dtype, nexar_reduce_op op,
+                                                   const nexar_compression *compression, const nexar_call_opts *opts,
+                                                   nexar_op **op_out);
+
+/* ---- many at once ---- */
+
+/** An array of one type. */
+typedef struct nexar_vector {
+    void *base;
+    size_t count;
+    nexar_dtype dtype;
+    uint32_t reserved; /**< 0 */
+} nexar_vector;
+
+/** Reduces `n` arrays in place, as nexar_all_reduce each of them, in one operation: the arrays of a type are cut, end
+ *  to end, into buckets of 4 MiB (more where there would be more than 1024 for each rank), and while some buckets
+ *  travel others are filled and emptied, four at once.  Types may be mixed, `op` must be there for all of them.  Arrays
+ *  of no elements are legal, and so are no arrays.  They must not overlap.
+ *
+ *  The list of types and counts must be the same on all ranks.  Where nexar_all_reduce adds by rank (up to 16 ranks, or
+ *  NEXAR_REPRODUCIBLE=1) the bits are its own; else they may depend on how arrays share buckets.
+ *  `vectors` is not needed any more when the call returns, also with op_out; the arrays belong to the library until the
+ *  op is done.  If it fails, what they hold is undefined.
+ *  @returns as nexar_all_reduce.  @threads any; calls on one communicator in the same order on all ranks */
+NEXAR_API nexar_status nexar_all_reduce_bucketed(nexar_comm *comm, const nexar_vector *vectors, size_t n,
+                                                 nexar_reduce_op op, const nexar_call_opts *opts, nexar_op **op_out);
+
 /** Copies `count` elements of rank `root`'s `buf` into every other rank's `buf`.
  *  @returns as nexar_all_reduce.  A mismatch may show on the root only with its next call
  *  @threads any; calls on one communicator in the same order on all ranks */

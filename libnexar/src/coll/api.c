@@ -3,19 +3,6 @@
  * Owner: any thread. */
 #include "coll/ask.h"
 
-/* Vectors of `count` elements, in place if they are one. */
-static void two_vectors(struct nx_ask *ask, const void *send, void *recv, size_t count)
-{
-    nx_ask_count(ask, count, 1);
-    nx_ask_buffer(ask, "send", send, count);
-    nx_ask_buffer(ask, "recv", recv, count);
-    if (send != recv)
-        nx_ask_apart(ask, send, count, recv, count, "the same or ");
-    nx_ask_bind(ask, send, recv, send == recv);
-    ask->args.result = recv;
-    ask->args.results = count;
-}
-
 nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, size_t count, nexar_dtype dtype,
                               nexar_reduce_op op, const nexar_call_opts *opts, nexar_op **op_out)
 {
@@ -23,7 +10,7 @@ nexar_status nexar_all_reduce(nexar_comm *comm, const void *send, void *recv, si
 
     nx_ask_begin(&ask, comm, NX_COLL_ALL_REDUCE, op_out);
     nx_ask_reduction(&ask, dtype, op);
-    two_vectors(&ask, send, recv, count);
+    nx_ask_vectors(&ask, send, recv, count);
     return nx_ask_run(&ask, opts, op_out);
 }
 
@@ -41,7 +28,7 @@ nexar_status nexar_reduce(nexar_comm *comm, const void *send, void *recv, size_t
         nx_ask_bind(&ask, send, NULL, false);
         ask.args.finish = NULL;
     } else {
-        two_vectors(&ask, send, recv, count);
+        nx_ask_vectors(&ask, send, recv, count);
     }
     return nx_ask_run(&ask, opts, op_out);
 }
@@ -57,7 +44,7 @@ static nexar_status scan(nexar_comm *comm, enum nx_coll coll, const void *send, 
     if (nx_ask_ok(&ask) && op == NEXAR_AVG)
         ask.st =
             nx_fail(NEXAR_EINVAL, "%s: avg is not there; take sum and divide by the ranks that it is of", ask.call);
-    two_vectors(&ask, send, recv, count);
+    nx_ask_vectors(&ask, send, recv, count);
     if (nx_ask_ok(&ask))
         nx_reduce_identity(op, dtype, ask.args.identity);
     return nx_ask_run(&ask, opts, op_out);

@@ -94,6 +94,18 @@ void nx_ask_apart(struct nx_ask *ask, const void *send, size_t send_count, const
         ask->st = nx_fail(NEXAR_EINVAL, "%s: send and recv overlap; they must be %sapart", ask->call, elsewhere);
 }
 
+void nx_ask_vectors(struct nx_ask *ask, const void *send, void *recv, size_t count)
+{
+    nx_ask_count(ask, count, 1);
+    nx_ask_buffer(ask, "send", send, count);
+    nx_ask_buffer(ask, "recv", recv, count);
+    if (send != recv)
+        nx_ask_apart(ask, send, count, recv, count, "the same or ");
+    nx_ask_bind(ask, send, recv, send == recv);
+    ask->args.result = recv;
+    ask->args.results = count;
+}
+
 /* --- Blocks of unequal length ------------------------------------------------------------------------------------- */
 
 static int by_place(const void *a, const void *b)
@@ -220,8 +232,10 @@ static nexar_status run(struct nx_ask *ask, const nexar_call_opts *opts, nexar_o
     struct nx_plan_key key;
     nexar_status st = nx_plan_key_make(&key, algorithm, &ask->shape, ask->args.element);
 
-    if (st != NEXAR_OK)
+    if (st != NEXAR_OK) {
+        nx_pieces_free(ask->args.pieces);
         return st;
+    }
     ask->args.call.algorithm = nx_algorithm_number(algorithm);
     return nx_coll_run(ask->comm, &key, &ask->args, opts, op_out);
 }

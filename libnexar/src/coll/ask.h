@@ -38,6 +38,9 @@ void nx_ask_buffer(struct nx_ask *ask, const char *what, const void *buf, size_t
 void nx_ask_apart(struct nx_ask *ask, const void *send, size_t send_count, const void *recv, size_t recv_count,
                   const char *elsewhere);
 
+/* Vectors of `count` elements, in place if they are one; those that the schedule sees. */
+void nx_ask_vectors(struct nx_ask *ask, const void *send, void *recv, size_t count);
+
 /* Blocks in `buf`, which is the argument `what`: `counts` of them at `displs`, or back to back if that is NULL.  Blocks
  * that are written may not overlap each other.  Becomes the shape's send_blocks or recv_blocks. */
 enum nx_ask_side { NX_ASK_SEND, NX_ASK_RECV };

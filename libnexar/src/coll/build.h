@@ -14,8 +14,15 @@
 
 #include "coll/pattern.h"
 #include "coll/sched.h"
+#include "math/compress.h"
 
 #include <stdbool.h>
+
+struct nx_shape;
+typedef void (*nx_build_fn)(struct nx_sched *s, const struct nx_shape *shape);
+
+/* More types than there are. */
+#define NX_TYPES 16
 
 struct nx_shape {
     uint32_t rank;
@@ -27,9 +34,13 @@ struct nx_shape {
     /* Where the blocks of the n ranks lie.  NULL: back to back, `count` elements each. */
     const struct nx_range *send_blocks;
     const struct nx_range *recv_blocks;
+    /* What all_reduce_compressed and all_reduce_bucketed consist of: an all_reduce, and the bytes that it cuts into (0:
+     * it does not). */
+    nx_build_fn inner;
+    size_t inner_segment;
+    struct nx_compress compress; /* all_reduce_compressed */
+    const size_t *bytes;         /* all_reduce_bucketed: of each type, NX_TYPES of them; `count` is their sum */
 };
-
-typedef void (*nx_build_fn)(struct nx_sched *s, const struct nx_shape *shape);
 
 /* SEND and RECV have `count` elements. */
 void nx_build_all_reduce_flat(struct nx_sched *s, const struct nx_shape *shape);
@@ -37,6 +48,21 @@ void nx_build_all_reduce_direct(struct nx_sched *s, const struct nx_shape *shape
 void nx_build_all_reduce_rd(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_ring(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_rsag(struct nx_sched *s, const struct nx_shape *shape);
+
+/* The same of float32, in fewer bytes; elements are 4 bytes long.  RESIDUAL has `count` elements, if there is one.  By
+ * rank. */
+void nx_build_all_reduce_compressed(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_all_reduce_sparse(struct nx_sched *s, const struct nx_shape *shape);
+/* Where the latter has, in SCRATCH, what was to be sent, if there is a residual, and what was. */
+#define NX_SPARSE_ALL 0
+static inline size_t nx_sparse_encoded(const struct nx_shape *shape)
+{
+    return shape->compress.feedback ? shape->count : 0;
+}
+
+/* In RECV alone, in place; elements are bytes.  RECV has those of all types, one after the other, and only COPY steps
+ * touch it: it may be a list. */
+void nx_build_all_reduce_bucketed(struct nx_sched *s, const struct nx_shape *shape);
 
 /* In RECV alone, on every rank; SEND is not used. */
 void nx_build_broadcast_binomial(struct nx_sched *s, const struct nx_shape *shape);

@@ -5,6 +5,16 @@
 
 #include <stdio.h>
 
+static const char *compression_name(unsigned kind)
+{
+    static const char *const names[] = {
+        [NEXAR_COMPRESS_BFLOAT16] = "bfloat16", [NEXAR_COMPRESS_FLOAT8] = "float8",     [NEXAR_COMPRESS_INT8] = "int8",
+        [NEXAR_COMPRESS_TOP_K] = "top_k",       [NEXAR_COMPRESS_RANDOM_K] = "random_k",
+    };
+
+    return kind < sizeof(names) / sizeof(names[0]) && names[kind] != NULL ? names[kind] : "?";
+}
+
 void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *text, size_t cap)
 {
     unsigned coll = packed & 0xff, dtype = packed >> 8 & 0xff, op = packed >> 16 & 0xff,
@@ -45,6 +55,13 @@ void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *te
         break;
     case NX_COLL_ALL_TO_ALL_V:
         snprintf(text, cap, "%s(%s)%s", name, type, tail);
+        break;
+    case NX_COLL_ALL_REDUCE_COMPRESSED:
+        snprintf(text, cap, "%s(%llu x %s, %s, %s %06x)%s", name, elements, type, reduction,
+                 compression_name(root >> 24), root & 0xffffff, tail);
+        break;
+    case NX_COLL_ALL_REDUCE_BUCKETED:
+        snprintf(text, cap, "%s(%llu bytes, list %08x, %s)%s", name, elements, root, reduction, tail);
         break;
     case NX_COLL_BARRIER:
         snprintf(text, cap, "%s()%s", name, tail);

@@ -6,7 +6,8 @@
  *     |    root    | algorithm|    op    |  dtype   |   coll   |
  *     +------------+----------+----------+----------+----------+
  *
- * The number of elements travels beside it. */
+ * The number of elements travels beside it.  In place of a root, all_reduce_compressed has the kind (8 bits) and a
+ * digest of its parameters (24), all_reduce_bucketed a digest of the list of types and counts. */
 #ifndef NX_COLL_CALL_H
 #define NX_COLL_CALL_H
 

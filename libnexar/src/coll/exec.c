@@ -17,8 +17,8 @@ static void finish(struct nx_coll_op *op)
 {
     nexar_comm *comm = op->comm;
 
-    if (op->status == NEXAR_OK && op->args.finish != NULL)
-        op->args.finish(op->args.result, op->args.results, comm->size);
+    if (op->status == NEXAR_OK)
+        nx_coll_complete(op);
     nx_scope_end(&comm->net->lanes, comm->scope, &op->announced, op->status == NEXAR_OK);
     nx_lock(&comm->lock);
     nx_list_remove(&op->link);
@@ -238,6 +238,7 @@ static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_col
     op->buf[NX_BUF_SEND] = (uint8_t *)(uintptr_t)args->send;
     op->buf[NX_BUF_RECV] = args->recv;
     op->buf[NX_BUF_SCRATCH] = op->scratch;
+    op->buf[NX_BUF_RESIDUAL] = args->residual;
     nx_list_init(&op->link);
     nx_mutex_init(&op->lock, NX_LOCK_EXEC);
     op->finished_in = op->finished_out = op->ready_out = 0;
@@ -274,11 +275,15 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
     nx_time now, deadline;
     nexar_status st = nx_deadline(opts, comm->timeout, &now, &deadline);
 
-    if (st != NEXAR_OK)
+    if (st != NEXAR_OK) {
+        nx_pieces_free(args->pieces);
         return st;
+    }
     st = nx_coll_op_get(comm, key, args->element, &op);
-    if (st != NEXAR_OK)
+    if (st != NEXAR_OK) {
+        nx_pieces_free(args->pieces);
         return nx_coll_missed(comm, &args->call, args->count);
+    }
     prepare(comm, op, args, now, deadline);
     st = nx_net_op_begin(comm->net, &op->inflight, &op->op);
     if (st != NEXAR_OK)

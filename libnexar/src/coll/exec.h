@@ -6,6 +6,7 @@
 #define NX_COLL_EXEC_H
 
 #include "coll/call.h"
+#include "coll/pieces.h"
 #include "comm/comm.h"
 
 struct nx_coll_args {
@@ -19,9 +20,13 @@ struct nx_coll_args {
     size_t results;
     size_t element;            /* bytes */
     unsigned char identity[8]; /* an element of it, for schedules that fill with it */
+    struct nx_pieces *pieces;  /* what RECV is, if it is a list; freed with the operation */
+    void *residual;            /* all_reduce_compressed: may be NULL */
+    uint64_t turn;             /* what it chooses by */
 };
 
-/* Takes the next sequence number, starts, and blocks or hands the op over. */
+/* Takes the next sequence number, starts, and blocks or hands the op over.  args->pieces is its own, also if it
+ * fails. */
 nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
                          const nexar_call_opts *opts, nexar_op **op_out);
 

@@ -74,6 +74,8 @@ void nx_coll_release(struct nx_coll_op *op)
 
     nx_list_init(&old);
     nx_mutex_fini(&op->lock);
+    nx_pieces_free(op->args.pieces);
+    op->args.pieces = NULL;
     if (op->bytes > IDLE_BYTES_MAX) {
         free_op(op);
         nx_comm_drop(comm);

@@ -70,6 +70,8 @@ void nx_coll_watch(nexar_comm *comm, nx_time now);
 
 /* Starts a step.  NEXAR_OK: done already; NEXAR_EAGAIN: outstanding; else failed, with this thread's last error. */
 nexar_status nx_coll_step_start(struct nx_coll_op *op, uint32_t step);
+/* All steps are done, and well: what is left to do with the result. */
+void nx_coll_complete(struct nx_coll_op *op);
 /* Ends a step that is outstanding, if that can be done. */
 void nx_coll_step_cancel(struct nx_coll_op *op, uint32_t step, nexar_status why);
 
@@ -91,6 +93,8 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
 void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, uint64_t count, nexar_error *error);
 /* The same where the operation may not be there any more. */
 void nx_coll_word_misfit(nexar_comm *comm, const struct nx_misfit *misfit, nexar_error *error);
+/* For what `rank` has encoded, and no encoder would: this thread's last error says what. */
+void nx_coll_word_content(struct nx_coll_op *op, uint32_t rank, nexar_error *error);
 /* For a deadline, a cancellation, or a communicator that was closed. */
 void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *error);
 /* The first receive that is outstanding, else the first send, or UINT32_MAX. */

@@ -72,12 +72,23 @@ static bool equal_blocks(const struct nx_range *a, const struct nx_range *b, uin
     return true;
 }
 
+/* What only some collectives have. */
+static bool equal_inside(const struct nx_shape *a, const struct nx_shape *b)
+{
+    return a->inner == b->inner && a->inner_segment == b->inner_segment && a->compress.kind == b->compress.kind &&
+           a->compress.block == b->compress.block && a->compress.k == b->compress.k &&
+           a->compress.feedback == b->compress.feedback &&
+           (a->bytes == b->bytes ||
+            (a->bytes != NULL && b->bytes != NULL && memcmp(a->bytes, b->bytes, NX_TYPES * sizeof(size_t)) == 0));
+}
+
 static bool equal(const struct nx_plan_key *a, const struct nx_plan_key *b)
 {
     return a->algorithm == b->algorithm && a->shape.count == b->shape.count && a->shape.segment == b->shape.segment &&
            a->shape.root == b->shape.root && a->shape.in_place == b->shape.in_place && a->shape.n == b->shape.n &&
            a->shape.rank == b->shape.rank && equal_blocks(a->shape.send_blocks, b->shape.send_blocks, a->shape.n) &&
-           equal_blocks(a->shape.recv_blocks, b->shape.recv_blocks, a->shape.n);
+           equal_blocks(a->shape.recv_blocks, b->shape.recv_blocks, a->shape.n) &&
+           (a->algorithm->coll < NX_COLL_ALL_REDUCE_COMPRESSED || equal_inside(&a->shape, &b->shape));
 }
 
 /* A communicator's n and rank are always the same; the count and the root are what differs. */
@@ -114,28 +125,34 @@ void nx_plans_fini(struct nx_plans *plans)
         evict(plans, 0, 0);
 }
 
-/* The plan's own blocks, instead of the caller's. */
+/* What the shape refers to, of the plan's own instead of the caller's. */
 static bool copy_blocks(struct nx_plan *plan)
 {
     struct nx_shape *shape = &plan->key.shape;
-    const struct nx_range **from[] = {&shape->send_blocks, &shape->recv_blocks};
-    size_t count = (shape->send_blocks != NULL ? 1u : 0) + (shape->recv_blocks != NULL ? 1u : 0);
-    struct nx_range *to;
+    const struct {
+        const void **at;
+        size_t nbytes;
+    } parts[] = {
+        {(const void **)&shape->send_blocks, shape->n * sizeof(struct nx_range)},
+        {(const void **)&shape->recv_blocks, shape->n * sizeof(struct nx_range)},
+        {(const void **)&shape->bytes, NX_TYPES * sizeof(size_t)},
+    };
+    enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
+    char *to;
 
-    if (count == 0)
+    for (int k = 0; k < PARTS; k++)
+        plan->nbytes += *parts[k].at != NULL ? parts[k].nbytes : 0;
+    if (plan->nbytes == 0)
         return true;
-    plan->nbytes = count * shape->n * sizeof(*to);
     to = plan->blocks = nx_alloc(plan->nbytes);
-    if (to == NULL)
-        return false;
-    for (int k = 0; k < 2; k++) {
-        if (*from[k] == NULL)
+    for (int k = 0; k < PARTS && to != NULL; k++) {
+        if (*parts[k].at == NULL)
             continue;
-        memcpy(to, *from[k], shape->n * sizeof(*to));
-        *from[k] = to;
-        to += shape->n;
+        memcpy(to, *parts[k].at, parts[k].nbytes);
+        *parts[k].at = to;
+        to += parts[k].nbytes;
     }
-    return true;
+    return plan->blocks != NULL;
 }
 
 static nexar_status build(const struct nx_plan_key *key, struct nx_plan **out)

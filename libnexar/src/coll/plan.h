@@ -24,8 +24,8 @@ struct nx_plan_key {
 struct nx_plan {
     struct nx_sched sched;
     struct nx_plan_key key;
-    struct nx_range *blocks; /* owned; what the key's shape refers to, or NULL */
-    size_t nbytes;           /* memory held */
+    void *blocks;  /* owned; what the key's shape refers to, or NULL */
+    size_t nbytes; /* memory held */
     _Atomic uint32_t refs;
     struct nx_list age;   /* in the cache: the most recently used first */
     struct nx_plan *next; /* in the cache: of the same bucket */

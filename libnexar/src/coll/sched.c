@@ -56,7 +56,8 @@ int32_t nx_sched_send(struct nx_sched *s, uint32_t peer, uint32_t tag, struct nx
                                    .index = s->sends++,
                                    .after = {a0, a1},
                                    .src = src.off,
-                                   .count = src.count});
+                                   .count = src.count,
+                                   .src_count = src.count});
 }
 
 static int32_t receive(struct nx_sched *s, enum nx_step_kind kind, uint32_t peer, uint32_t tag, struct nx_slice dst,
@@ -84,19 +85,27 @@ int32_t nx_sched_recv_reduce(struct nx_sched *s, uint32_t peer, uint32_t tag, st
     return receive(s, NX_STEP_RECV_REDUCE, peer, tag, dst, a0, a1);
 }
 
-static int32_t local(struct nx_sched *s, enum nx_step_kind kind, struct nx_slice src, struct nx_slice dst, int32_t a0,
-                     int32_t a1)
+static int32_t convert(struct nx_sched *s, enum nx_step_kind kind, struct nx_slice src, uint32_t peer,
+                       struct nx_slice dst, int32_t a0, int32_t a1)
 {
-    assert(src.count == dst.count);
     need_scratch(s, src);
     need_scratch(s, dst);
     return add(s, (struct nx_step){.kind = (uint8_t)kind,
                                    .src_buf = (uint8_t)src.buf,
                                    .dst_buf = (uint8_t)dst.buf,
+                                   .peer = peer,
                                    .after = {a0, a1},
                                    .src = src.off,
                                    .dst = dst.off,
-                                   .count = dst.count});
+                                   .count = dst.count,
+                                   .src_count = src.count});
+}
+
+static int32_t local(struct nx_sched *s, enum nx_step_kind kind, struct nx_slice src, struct nx_slice dst, int32_t a0,
+                     int32_t a1)
+{
+    assert(src.count == dst.count);
+    return convert(s, kind, src, 0, dst, a0, a1);
 }
 
 int32_t nx_sched_copy(struct nx_sched *s, struct nx_slice src, struct nx_slice dst, int32_t a0, int32_t a1)
@@ -118,9 +127,72 @@ int32_t nx_sched_fill(struct nx_sched *s, struct nx_slice dst, int32_t a0, int32
             .kind = NX_STEP_FILL, .dst_buf = (uint8_t)dst.buf, .after = {a0, a1}, .dst = dst.off, .count = dst.count});
 }
 
+int32_t nx_sched_encode(struct nx_sched *s, struct nx_slice plain, struct nx_slice encoded, int32_t a0, int32_t a1)
+{
+    return convert(s, NX_STEP_ENCODE, plain, 0, encoded, a0, a1);
+}
+
+int32_t nx_sched_decode(struct nx_sched *s, struct nx_slice encoded, uint32_t peer, struct nx_slice plain, bool add,
+                        int32_t a0, int32_t a1)
+{
+    return convert(s, add ? NX_STEP_DECODE_ADD : NX_STEP_DECODE, encoded, peer, plain, a0, a1);
+}
+
 int32_t nx_sched_join(struct nx_sched *s, int32_t a0, int32_t a1)
 {
     return add(s, (struct nx_step){.kind = NX_STEP_JOIN, .after = {a0, a1}});
+}
+
+static struct nx_slice nested(const struct nx_nest *nest, uint8_t buf, size_t off, size_t count)
+{
+    return (struct nx_slice){
+        .buf = nest->into[buf], .off = nest->offset[buf] + off * nest->scale, .count = count * nest->scale};
+}
+
+int32_t nx_sched_nest(struct nx_sched *s, const struct nx_sched *inner, const struct nx_nest *nest, int32_t after)
+{
+    int32_t base = (int32_t)s->count;
+    int32_t last = after;
+
+    for (uint32_t i = 0; i < inner->count; i++) {
+        struct nx_step t = inner->steps[i];
+        struct nx_slice src = nested(nest, t.src_buf, t.src, t.src_count);
+        struct nx_slice dst = nested(nest, t.dst_buf, t.dst, t.count);
+
+        t.src_buf = (uint8_t)src.buf;
+        t.src = src.off;
+        t.src_count = src.count;
+        t.dst_buf = (uint8_t)dst.buf;
+        t.dst = dst.off;
+        t.count = dst.count;
+        t.type = nest->type;
+        t.tag += nest->tag;
+        t.index = t.kind == NX_STEP_SEND ? s->sends++ : t.kind <= NX_STEP_RECV_REDUCE ? s->recvs++ : 0;
+        if (t.after[0] == NX_NONE && t.after[1] == NX_NONE)
+            t.after[0] = after;
+        else
+            for (int k = 0; k < 2; k++)
+                t.after[k] += t.after[k] == NX_NONE ? 0 : base;
+        need_scratch(s, src);
+        need_scratch(s, dst);
+        add(s, t);
+    }
+    for (uint32_t i = 0; i < inner->count; i++) {
+        if (inner->succ_at[i] == inner->succ_at[i + 1])
+            last = nx_sched_join(s, last, base + (int32_t)i);
+    }
+    return last;
+}
+
+uint32_t nx_sched_tags(const struct nx_sched *s)
+{
+    uint32_t tags = 0;
+
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (s->steps[i].kind <= NX_STEP_RECV_REDUCE && s->steps[i].tag >= tags)
+            tags = s->steps[i].tag + 1;
+    }
+    return tags;
 }
 
 /* The different predecessors of a step. */
@@ -204,8 +276,15 @@ void nx_sched_fini(struct nx_sched *s)
 void nx_sched_describe(const struct nx_sched *s, uint32_t step, char *text, size_t cap)
 {
     static const char *const names[] = {
-        [NX_STEP_SEND] = "send to", [NX_STEP_RECV] = "recv from", [NX_STEP_RECV_REDUCE] = "recv and reduce from",
-        [NX_STEP_COPY] = "copy",    [NX_STEP_REDUCE] = "reduce",  [NX_STEP_FILL] = "fill",
+        [NX_STEP_SEND] = "send to",
+        [NX_STEP_RECV] = "recv from",
+        [NX_STEP_RECV_REDUCE] = "recv and reduce from",
+        [NX_STEP_COPY] = "copy",
+        [NX_STEP_REDUCE] = "reduce",
+        [NX_STEP_FILL] = "fill",
+        [NX_STEP_ENCODE] = "encode",
+        [NX_STEP_DECODE] = "decode what came from",
+        [NX_STEP_DECODE_ADD] = "decode and add what came from",
         [NX_STEP_JOIN] = "join",
     };
     const struct nx_step *t = &s->steps[step];

@@ -8,16 +8,18 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where a slice lies.  SEND is never written; in place, SEND and RECV are the same memory. */
+/* Where a slice lies.  SEND and RESIDUAL are never written; in place, SEND and RECV are the same memory. */
 enum nx_buf {
     NX_BUF_SEND,
     NX_BUF_RECV,
-    NX_BUF_SCRATCH, /* contents undefined at the start; nx_sched.scratch elements */
+    NX_BUF_SCRATCH,  /* contents undefined at the start; nx_sched.scratch elements */
+    NX_BUF_RESIDUAL, /* of all_reduce_compressed, if there is one: as long as SEND */
 };
-#define NX_BUFS 3
+#define NX_BUFS 4
 
 struct nx_slice {
     enum nx_buf buf;
@@ -32,6 +34,9 @@ enum nx_step_kind {
     NX_STEP_COPY,        /* dst = src */
     NX_STEP_REDUCE,      /* dst = dst op src */
     NX_STEP_FILL,        /* dst = the identity of the operator */
+    NX_STEP_ENCODE,      /* dst = src in fewer bytes (math/compress.h); words of 4 bytes on both sides */
+    NX_STEP_DECODE,      /* dst = what src, which was made by `peer`, stands for */
+    NX_STEP_DECODE_ADD,  /* dst = dst + what src, which was made by `peer`, stands for */
     NX_STEP_JOIN,        /* nothing; for a step that needs more than two predecessors */
 };
 
@@ -46,14 +51,16 @@ enum nx_step_kind {
 
 struct nx_step {
     uint8_t kind;    /* enum nx_step_kind */
-    uint8_t src_buf; /* enum nx_buf; SEND, COPY, REDUCE */
+    uint8_t src_buf; /* enum nx_buf; SEND, COPY, REDUCE, and those that encode and decode */
     uint8_t dst_buf; /* enum nx_buf; all but SEND, JOIN */
+    uint8_t type;    /* nexar_dtype of what is reduced, where an operation has several */
     uint32_t peer;
     uint32_t tag;
     uint32_t index;   /* SEND: among the sends; RECV, RECV_REDUCE: among the receives */
     int32_t after[2]; /* earlier steps, or NX_NONE */
     size_t src, dst;  /* offsets in elements */
     size_t count;     /* elements; 0 is legal, and its message is sent */
+    size_t src_count; /* of src: another number than of dst where something is encoded or decoded */
 };
 
 struct nx_sched {
@@ -85,7 +92,25 @@ int32_t nx_sched_recv_reduce(struct nx_sched *s, uint32_t peer, uint32_t tag, st
 int32_t nx_sched_copy(struct nx_sched *s, struct nx_slice src, struct nx_slice dst, int32_t a0, int32_t a1);
 int32_t nx_sched_reduce(struct nx_sched *s, struct nx_slice src, struct nx_slice dst, int32_t a0, int32_t a1);
 int32_t nx_sched_fill(struct nx_sched *s, struct nx_slice dst, int32_t a0, int32_t a1);
+/* `plain` and `encoded`: of these lengths on either side. */
+int32_t nx_sched_encode(struct nx_sched *s, struct nx_slice plain, struct nx_slice encoded, int32_t a0, int32_t a1);
+/* `add`: to what `plain` has. */
+int32_t nx_sched_decode(struct nx_sched *s, struct nx_slice encoded, uint32_t peer, struct nx_slice plain, bool add,
+                        int32_t a0, int32_t a1);
 int32_t nx_sched_join(struct nx_sched *s, int32_t a0, int32_t a1);
+
+/* A schedule as a part of another one. */
+struct nx_nest {
+    enum nx_buf into[NX_BUFS]; /* where its buffers lie, from `offset` on */
+    size_t offset[NX_BUFS];
+    size_t scale; /* elements that one of its is */
+    uint32_t tag; /* that its own are added to */
+    uint8_t type; /* of its reductions */
+};
+/* `inner` is finished.  It begins after the step `after`; returns the step that comes when all of it is done. */
+int32_t nx_sched_nest(struct nx_sched *s, const struct nx_sched *inner, const struct nx_nest *nest, int32_t after);
+/* One more than the greatest tag, 0 if there is none. */
+uint32_t nx_sched_tags(const struct nx_sched *s);
 
 /* Computes what a runner needs; afterwards running it allocates nothing here.  NEXAR_OK, NEXAR_ENOMEM (memory, or more
  * steps or tags than there may be). */

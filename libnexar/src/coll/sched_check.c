@@ -30,14 +30,19 @@ static bool receives(const struct nx_step *t)
     return t->kind == NX_STEP_RECV || t->kind == NX_STEP_RECV_REDUCE;
 }
 
+static bool recodes(const struct nx_step *t)
+{
+    return t->kind == NX_STEP_ENCODE || t->kind == NX_STEP_DECODE || t->kind == NX_STEP_DECODE_ADD;
+}
+
 static bool reads_src(const struct nx_step *t)
 {
-    return t->kind == NX_STEP_SEND || t->kind == NX_STEP_COPY || t->kind == NX_STEP_REDUCE;
+    return t->kind == NX_STEP_SEND || t->kind == NX_STEP_COPY || t->kind == NX_STEP_REDUCE || recodes(t);
 }
 
 static bool writes_dst(const struct nx_step *t)
 {
-    return receives(t) || t->kind == NX_STEP_COPY || t->kind == NX_STEP_REDUCE || t->kind == NX_STEP_FILL;
+    return receives(t) || t->kind == NX_STEP_COPY || t->kind == NX_STEP_REDUCE || t->kind == NX_STEP_FILL || recodes(t);
 }
 
 static nexar_status bad(const struct nx_sched *s, uint32_t step, const char *what)
@@ -50,7 +55,7 @@ static nexar_status bad(const struct nx_sched *s, uint32_t step, const char *wha
 
 static bool inside(const struct nx_sched *s, const struct nx_check_sizes *sizes, uint8_t buf, size_t off, size_t count)
 {
-    size_t size = buf == NX_BUF_SEND ? sizes->send : buf == NX_BUF_RECV ? sizes->recv : s->scratch;
+    size_t size = buf == NX_BUF_RECV ? sizes->recv : buf == NX_BUF_SCRATCH ? s->scratch : sizes->send;
 
     return buf < NX_BUFS && off <= size && count <= size - off;
 }
@@ -69,12 +74,14 @@ static nexar_status check_step(const struct nx_sched *s, uint32_t i, uint32_t ra
         return bad(s, i, "no such peer");
     if ((sends(t) || receives(t)) && t->tag >= NX_TAG_LIMIT)
         return bad(s, i, "tag out of range");
-    if (reads_src(t) && !inside(s, sizes, t->src_buf, t->src, t->count))
+    if (!recodes(t) && reads_src(t) && t->src_count != t->count)
+        return bad(s, i, "reads another number than it writes");
+    if (reads_src(t) && !inside(s, sizes, t->src_buf, t->src, t->src_count))
         return bad(s, i, "reads beyond the buffer");
     if (writes_dst(t) && !inside(s, sizes, t->dst_buf, t->dst, t->count))
         return bad(s, i, "writes beyond the buffer");
-    if (writes_dst(t) && t->dst_buf == NX_BUF_SEND)
-        return bad(s, i, "writes to SEND");
+    if (writes_dst(t) && (t->dst_buf == NX_BUF_SEND || t->dst_buf == NX_BUF_RESIDUAL))
+        return bad(s, i, t->dst_buf == NX_BUF_SEND ? "writes to SEND" : "writes to RESIDUAL");
     return NEXAR_OK;
 }
 
@@ -91,12 +98,10 @@ static size_t list_accesses(const struct nx_sched *s, bool in_place, struct acce
     for (uint32_t i = 0; i < s->count; i++) {
         const struct nx_step *t = &s->steps[i];
 
-        if (t->count == 0)
-            continue;
-        if (reads_src(t))
+        if (reads_src(t) && t->src_count != 0)
             out[count++] = (struct access){
-                .memory = memory_of(t->src_buf, in_place), .step = i, .begin = t->src, .end = t->src + t->count};
-        if (writes_dst(t))
+                .memory = memory_of(t->src_buf, in_place), .step = i, .begin = t->src, .end = t->src + t->src_count};
+        if (writes_dst(t) && t->count != 0)
             out[count++] = (struct access){.memory = memory_of(t->dst_buf, in_place),
                                            .step = i,
                                            .writes = true,

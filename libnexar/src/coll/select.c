@@ -55,6 +55,8 @@ enum {
     ALL_TO_ALL_V_PAIRWISE,
     GATHER_V_LINEAR,
     SCATTER_V_LINEAR,
+    ALL_REDUCE_COMPRESSED,
+    ALL_REDUCE_BUCKETED,
 };
 
 static const struct nx_algorithm algorithms[] = {
@@ -98,6 +100,9 @@ static const struct nx_algorithm algorithms[] = {
     [ALL_TO_ALL_V_PAIRWISE] = {NX_COLL_ALL_TO_ALL_V, "pairwise", nx_build_all_to_all_pairwise, true, 0},
     [GATHER_V_LINEAR] = {NX_COLL_GATHER_V, "linear", nx_build_gather_linear, true, 0},
     [SCATTER_V_LINEAR] = {NX_COLL_SCATTER_V, "linear", nx_build_scatter_linear, true, 0},
+    [ALL_REDUCE_COMPRESSED] = {NX_COLL_ALL_REDUCE_COMPRESSED, "compressed", nx_build_all_reduce_compressed, true,
+                               256 * KiB},
+    [ALL_REDUCE_BUCKETED] = {NX_COLL_ALL_REDUCE_BUCKETED, "bucketed", nx_build_all_reduce_bucketed, true, 4 * MiB},
 };
 #define ALGORITHMS (sizeof(algorithms) / sizeof(algorithms[0]))
 
@@ -153,6 +158,9 @@ static const struct nx_rule defaults[] = {
     {&algorithms[ALL_TO_ALL_V_PAIRWISE], ANY_N, ANY_BYTES},
     {&algorithms[GATHER_V_LINEAR], ANY_N, ANY_BYTES},
     {&algorithms[SCATTER_V_LINEAR], ANY_N, ANY_BYTES},
+    /* What they consist of is chosen by the rules of all_reduce. */
+    {&algorithms[ALL_REDUCE_COMPRESSED], ANY_N, ANY_BYTES},
+    {&algorithms[ALL_REDUCE_BUCKETED], ANY_N, ANY_BYTES},
 };
 #define DEFAULTS (sizeof(defaults) / sizeof(defaults[0]))
 
@@ -173,11 +181,13 @@ static const char *const colls[NX_COLLS] = {
     [NX_COLL_ALL_TO_ALL_V] = "all_to_all_v",
     [NX_COLL_GATHER_V] = "gather_v",
     [NX_COLL_SCATTER_V] = "scatter_v",
+    [NX_COLL_ALL_REDUCE_COMPRESSED] = "all_reduce_compressed",
+    [NX_COLL_ALL_REDUCE_BUCKETED] = "all_reduce_bucketed",
 };
 
 bool nx_coll_is_unequal(enum nx_coll coll)
 {
-    return coll >= NX_COLL_ALL_GATHER_V;
+    return coll >= NX_COLL_ALL_GATHER_V && coll <= NX_COLL_SCATTER_V;
 }
 
 const char *nx_coll_name(enum nx_coll coll)

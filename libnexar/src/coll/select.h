@@ -19,13 +19,15 @@ enum nx_coll {
     NX_COLL_SCATTER,
     NX_COLL_SCAN,
     NX_COLL_EXCLUSIVE_SCAN,
-    NX_COLL_ALL_GATHER_V, /* of blocks of unequal length, as the others to the end */
+    NX_COLL_ALL_GATHER_V, /* of blocks of unequal length, as the others to scatter_v */
     NX_COLL_REDUCE_SCATTER_V,
     NX_COLL_ALL_TO_ALL_V,
     NX_COLL_GATHER_V,
     NX_COLL_SCATTER_V,
+    NX_COLL_ALL_REDUCE_COMPRESSED,
+    NX_COLL_ALL_REDUCE_BUCKETED,
 };
-#define NX_COLLS 16
+#define NX_COLLS 18
 
 struct nx_algorithm {
     enum nx_coll coll;

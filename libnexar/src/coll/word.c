@@ -83,6 +83,17 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
     nx_coll_word_finish(op, error);
 }
 
+void nx_coll_word_content(struct nx_coll_op *op, uint32_t rank, nexar_error *error)
+{
+    char title[64], who[96], what[256];
+
+    nx_coll_title(op, title, sizeof(title));
+    rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
+    snprintf(what, sizeof(what), "%s", nexar_last_error());
+    nx_error_set(error, NEXAR_EPROTO, rank, "%s: %s sent what no encoder makes: %s", title, who, what);
+    nx_coll_word_finish(op, error);
+}
+
 void nx_coll_word_misfit(nexar_comm *comm, const struct nx_misfit *m, nexar_error *error)
 {
     uint64_t apart = m->call ^ m->our_call;
