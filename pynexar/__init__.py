@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ._launch import launch
     from .comm import Comm
+    from .compression import BFloat16, Compression, Float8, Int8, RandomK, TopK
     from .config import Config
     from .conn import PeerConnection
     from .errors import (
@@ -40,21 +41,27 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY",
     "AuthError",
+    "BFloat16",
     "Cancelled",
     "Closed",
     "Comm",
+    "Compression",
     "Config",
     "ConfigError",
+    "Float8",
+    "Int8",
     "LocalCluster",
     "Mismatch",
     "NexarError",
     "Op",
     "PeerConnection",
     "PeerLost",
+    "RandomK",
     "ResourceError",
     "Seed",
     "Status",
     "Timeout",
+    "TopK",
     "UsageError",
     "__version__",
     "init",
@@ -66,6 +73,7 @@ __all__ = [
 
 _HOMES = {
     "comm": "Comm",
+    "compression": "BFloat16 Compression Float8 Int8 RandomK TopK",
     "config": "Config",
     "conn": "PeerConnection",
     "errors": "AuthError Cancelled Closed ConfigError Mismatch NexarError PeerLost ResourceError Timeout UsageError",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ._ffi import _api, lib
 from ._ffi.buffer import NO_CODE, known, like, reduce_op, same, source, target
-from ._ffi.call import index
+from ._ffi.call import index, usage
 from .blocks import Blocks, BlocksNb
 from .op import Op
 
@@ -15,7 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
+    from ._ffi.buffer import View
     from .comm import Comm
+    from .compression import Compression
 
     T = TypeVar("T")
 
@@ -25,9 +27,34 @@ class CollectivesNb(BlocksNb):
 
     _comm: Comm
 
-    def all_reduce(self, x: Any, op: Any = "sum", out: Any = None, *, timeout: float | None = None) -> Op:
+    def all_reduce(
+        self,
+        x: Any,
+        op: Any = "sum",
+        out: Any = None,
+        compression: Compression | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Op:
         """See Comm.all_reduce.  `x` must not change before the op is done."""
-        return self._reduced("all_reduce", lib.nexar_all_reduce, x, op, out, timeout)
+        if compression is None:
+            return self._reduced("all_reduce", lib.nexar_all_reduce, x, op, out, timeout)
+        return self._compressed(x, op, out, compression, timeout)
+
+    def all_reduce_bucketed(self, arrays: Any, op: Any = "sum", *, timeout: float | None = None) -> Op:
+        """See Comm.all_reduce_bucketed.  The arrays must not change before the op is done."""
+        call = "all_reduce_bucketed"
+        reduction = reduce_op(op, call)
+        if not isinstance(arrays, (list, tuple)):
+            usage(f"arrays is {type(arrays).__name__}; it must be a list of arrays", call)
+        views = [target(x, f"arrays[{i}]", call) for i, x in enumerate(arrays)]
+        vectors = [
+            _api.nexar_vector(view.address, view.count, known(view, f"arrays[{i}]", call), 0)
+            for i, view in enumerate(views)
+        ]
+        keep = [view.keep for view in views]
+        arguments = ((_api.nexar_vector * len(vectors))(*vectors), len(vectors), reduction)
+        return self._comm.start(call, lib.nexar_all_reduce_bucketed, arguments, timeout, keep, arrays)
 
     def reduce(self, x: Any, op: Any = "sum", root: int = 0, out: Any = None, *, timeout: float | None = None) -> Op:
         """See Comm.reduce.  `x` must not change before the op is done."""
@@ -48,17 +75,45 @@ class CollectivesNb(BlocksNb):
         """See Comm.exclusive_scan.  `x` must not change before the op is done."""
         return self._reduced("exclusive_scan", lib.nexar_exclusive_scan, x, op, out, timeout)
 
-    def _reduced(self, call: str, function: Any, x: Any, op: Any, out: Any, timeout: float | None, *more: int) -> Op:
+    def _compressed(self, x: Any, op: Any, out: Any, compression: Compression, timeout: float | None) -> Op:
+        from .compression import Compression
+
+        call = "all_reduce"
+        if not isinstance(compression, Compression):
+            usage(
+                f"compression is {compression!r}; it must be nexar.BFloat16(), Float8(), Int8(), TopK(ratio), "
+                "RandomK(ratio) or None",
+                call,
+            )
         reduction = reduce_op(op, call)
+        send, recv, out = self._vectors(call, x, out)
+        how, lent = compression.begin(send, call)
+        arguments = (send.address, recv.address, send.count, known(send, "x", call), reduction, how)
+        keep = (send.keep, recv.keep, lent)
+        try:
+            started = self._comm.start(call, lib.nexar_all_reduce_compressed, arguments, timeout, keep, out)
+        except BaseException:
+            compression.refused()
+            raise
+        compression.started()
+        return started
+
+    @staticmethod
+    def _vectors(call: str, x: Any, out: Any) -> tuple[View, View, Any]:
+        """An array, and where a result of its shape goes."""
         send = source(x, "x", call)
-        dtype = known(send, "x", call)
+        known(send, "x", call)
         if out is None:
             out = like(x, send, call)
-            recv = target(out, "out", call)
-        else:
-            recv = target(out, "out", call)
-            same(send, recv, "x", "out", call)
-        arguments = (send.address, recv.address, send.count, dtype, reduction, *more)
+            return send, target(out, "out", call), out
+        recv = target(out, "out", call)
+        same(send, recv, "x", "out", call)
+        return send, recv, out
+
+    def _reduced(self, call: str, function: Any, x: Any, op: Any, out: Any, timeout: float | None, *more: int) -> Op:
+        reduction = reduce_op(op, call)
+        send, recv, out = self._vectors(call, x, out)
+        arguments = (send.address, recv.address, send.count, send.code, reduction, *more)
         return self._comm.start(call, function, arguments, timeout, (send.keep, recv.keep), out)
 
     def broadcast(self, x: Any, root: int = 0, *, timeout: float | None = None) -> Op:
@@ -79,13 +134,23 @@ class Collectives(Blocks):
 
     nb: Any
 
-    def all_reduce(self, x: Any, op: Any = "sum", out: Any = None, *, timeout: float | None = None) -> Any:
+    def all_reduce(
+        self,
+        x: Any,
+        op: Any = "sum",
+        out: Any = None,
+        compression: Compression | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
         """Reduces the arrays of all ranks, element by element, and returns the result on every rank.
 
         Args:
             x: an array of the same shape and dtype on every rank
             op: "sum", "prod", "min", "max", "avg", "band", "bor", "bxor", or numpy's ufunc for it
             out: where the result goes; `out=x` for in place; None: a new array like x
+            compression: nexar.BFloat16(), Float8(), Int8(), TopK() or RandomK(), equal on all ranks, for the sum or
+                average of float32 in fewer bytes
             timeout: seconds; None: the communicator's default
 
         Raises:
@@ -94,7 +159,25 @@ class Collectives(Blocks):
                 collectives.
             Timeout, PeerLost, Closed, Cancelled: it was not finished; what `out` holds is undefined.
         """
-        return self.nb.all_reduce(x, op, out, timeout=timeout).complete()
+        return self.nb.all_reduce(x, op, out, compression, timeout=timeout).complete()
+
+    def all_reduce_bucketed(self, arrays: Any, op: Any = "sum", *, timeout: float | None = None) -> Any:
+        """Reduces a list of arrays in place, as all_reduce() does each of them, in one operation, and returns the list.
+
+        The arrays of each dtype are joined and cut into buckets of 4 MiB; some buckets travel while others are filled
+        and emptied.  So many small arrays cost little more than one large one.
+
+        Args:
+            arrays: a list of arrays, of the same shapes and dtypes in the same order on every rank; dtypes may be
+                mixed, arrays may be empty; none may overlap another
+            op: as for all_reduce(), one that all dtypes have
+            timeout: seconds; None: the communicator's default
+
+        Raises:
+            UsageError: a wrong argument; nothing was sent.
+            NexarError: as all_reduce(); what the arrays hold is undefined.
+        """
+        return self.nb.all_reduce_bucketed(arrays, op, timeout=timeout).complete()
 
     def reduce(self, x: Any, op: Any = "sum", root: int = 0, out: Any = None, *, timeout: float | None = None) -> Any:
         """Reduces the arrays of all ranks as all_reduce() does, and returns the result on rank `root`, None elsewhere.

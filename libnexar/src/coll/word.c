@@ -87,9 +87,9 @@ void nx_coll_word_content(struct nx_coll_op *op, uint32_t rank, nexar_error *err
 {
     char title[64], who[96], what[256];
 
+    snprintf(what, sizeof(what), "%s", nexar_last_error());
     nx_coll_title(op, title, sizeof(title));
     rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
-    snprintf(what, sizeof(what), "%s", nexar_last_error());
     nx_error_set(error, NEXAR_EPROTO, rank, "%s: %s sent what no encoder makes: %s", title, who, what);
     nx_coll_word_finish(op, error);
 }
