@@ -199,6 +199,13 @@ class nexar_vector(Structure):
     _fields_ = (("base", c_void_p), ("count", c_size_t), ("dtype", c_int), ("reserved", c_uint32))
 
 
+class nexar_algorithm(Structure):
+    collective: Optional[bytes]
+    name: Optional[bytes]
+    by_rank: int
+    _fields_ = (("collective", c_char_p), ("name", c_char_p), ("by_rank", c_int32))
+
+
 class nexar_config(Structure):
     size: int
     rank_plus_one: int
@@ -348,6 +355,7 @@ class Library:
         [Optional[nexar_comm], Optional[int], Any, Any, Optional[int], Any, Any, int, Any, Any], int
     ]
     nexar_barrier: Callable[[Optional[nexar_comm], Any, Any], int]
+    nexar_coll_algorithm: Callable[[int, Any], int]
     nexar_config_describe: Callable[[int, Any], int]
     nexar_environment: Callable[[Any, int, Any], int]
     nexar_conn_rank: Callable[[Optional[nexar_conn]], int]
@@ -384,6 +392,7 @@ STRUCTS = (
     nexar_call_opts,
     nexar_compression,
     nexar_vector,
+    nexar_algorithm,
     nexar_config,
     nexar_config_field,
     nexar_ext_key,
@@ -596,6 +605,7 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         ),
     ),
     ("nexar_barrier", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_op))),
+    ("nexar_coll_algorithm", c_int, (c_uint32, POINTER(nexar_algorithm))),
     ("nexar_config_describe", c_int, (c_size_t, POINTER(nexar_config_field))),
     ("nexar_environment", c_int, (c_char_p, c_size_t, POINTER(c_size_t))),
     ("nexar_conn_rank", c_uint32, (nexar_conn,)),

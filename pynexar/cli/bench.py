@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 import sys
 import time
 
-from . import run
+from . import run, tune
+from .cases import CASES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,17 +21,12 @@ if TYPE_CHECKING:
 
     from pynexar.comm import Comm
 
-CASES = {
-    "all_reduce": "every rank gets the sum of all ranks' arrays (float32)",
-    "broadcast": "rank 0's array to every rank (float32)",
-    "barrier": "every rank waits for every other",
-    "p2p": "a message from rank 0 to rank 1 and back; times are one way",
-}
 EPILOG = """cases:
 {cases}
 
-Times are microseconds, of the slowest rank in each round; bandwidths are 10^9 bytes a second at the median.  `algbw` is
-bytes / time, `busbw` what each rank's link carries of it.  `wrong` counts elements that are not what they should be.
+Times are microseconds, of the slowest rank in each round; bandwidths are 10^9 bytes a second at the median.  `bytes`
+are those of the whole vector, all blocks of it, `algbw` is bytes / time, `busbw` what each rank's link carries of it.
+`wrong` counts elements that are not what they should be.
 Inside a job (nexar run, srun, ...) all ranks take part; outside, the command starts N ranks by itself.
 """
 _SIZES = "8,64,512,4k,32k,256k,2m,16m"
@@ -47,13 +42,24 @@ def main(argv: Sequence[str]) -> int:
         prog="nexar bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EPILOG.format(cases="\n".join(f"  {name:12}{text}" for name, text in CASES.items())),
+        epilog=EPILOG.format(cases="\n".join(f"  {name:16}{text}" for name, (_, text) in CASES.items())),
     )
-    parser.add_argument("case", choices=CASES, metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("case", nargs="?", choices=CASES, metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--sizes", type=parse_sizes, default=_SIZES, help="bytes of an array (default: %(default)s)")
     parser.add_argument("-n", type=int, default=2, metavar="N", help="ranks to start (default: 2)")
     parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure all algorithms of CASE, or of all cases, and print a line NEXAR_COLL_TUNE=...",
+    )
     options = parser.parse_args(argv)
+    if options.tune:
+        if in_job():
+            parser.error("--tune starts jobs of its own, one for each algorithm: run it outside of one")
+        return tune.tune([options.case] if options.case else list(CASES), options.n, options.sizes)
+    if options.case is None:
+        parser.error("which CASE?  " + ", ".join(CASES))
     if in_job():
         return bench(options)
     if options.n < (2 if options.case == "p2p" else 1):
@@ -111,7 +117,7 @@ def measure(comm: Comm, name: str, nbytes: int) -> dict[str, Any]:
     """One line of the result; the same on all ranks."""
     import numpy as np
 
-    case = _MAKERS[name](comm, nbytes)
+    case = CASES[name][0](comm, nbytes)
     began = time.perf_counter()
     spans = [timed(comm, case, 1)]
     while agree(comm, time.perf_counter() - began < _WARM_UP):
@@ -157,114 +163,3 @@ def agree(comm: Comm, go_on: bool) -> bool:
     import numpy as np
 
     return bool(comm.broadcast(np.array(go_on, np.uint8)))
-
-
-class AllReduce:
-    dtype = "float32"
-    together = True  # all ranks begin a round at the same time
-    share = 1.0  # of a round, that an operation takes
-
-    def __init__(self, comm: Comm, nbytes: int) -> None:
-        import numpy as np
-
-        self.comm = comm
-        self.bus = 2 * (comm.size - 1) / comm.size
-        self.pattern = np.arange(max(1, nbytes // 4), dtype=np.int64) % 1021
-        self.x = (self.pattern + comm.rank).astype(np.float32)
-        self.y = np.empty_like(self.x)
-        self.nbytes = self.x.nbytes
-
-    def go(self) -> None:
-        self.comm.all_reduce(self.x, out=self.y)
-
-    def check(self) -> int:
-        size = self.comm.size
-        self.y.fill(-1)
-        self.go()
-        return int((self.y != self.pattern * size + size * (size - 1) // 2).sum())
-
-
-class Broadcast:
-    dtype = "float32"
-    together = True
-    share = 1.0
-    bus = 1.0
-
-    def __init__(self, comm: Comm, nbytes: int) -> None:
-        import numpy as np
-
-        self.comm = comm
-        self.x = np.zeros(max(1, nbytes // 4), np.float32)
-        self.nbytes = self.x.nbytes
-
-    def go(self) -> None:
-        self.comm.broadcast(self.x)
-
-    def check(self) -> int:
-        import numpy as np
-
-        pattern = (np.arange(self.x.size) % 1021).astype(np.float32)
-        self.x[:] = pattern if self.comm.rank == 0 else -1
-        self.go()
-        return int((self.x != pattern).sum())
-
-
-class Barrier:
-    dtype = "none"
-    together = False
-    share = 1.0
-    bus = 1.0
-    nbytes = 0
-
-    def __init__(self, comm: Comm, nbytes: int) -> None:  # noqa: ARG002
-        self.comm = comm
-
-    def go(self) -> None:
-        self.comm.barrier()
-
-    def check(self) -> int:
-        """Nobody leaves before the last has come.  Clocks can be compared on one host alone."""
-        import numpy as np
-
-        if os.environ.get("NEXAR_LOCAL_SIZE") != str(self.comm.size):
-            return 0
-        came = time.monotonic_ns()
-        self.go()
-        left = time.monotonic_ns()
-        last = int(self.comm.all_reduce(np.array(came, np.int64), "max"))
-        return int(left < last)
-
-
-class PingPong:
-    dtype = "uint8"
-    together = False
-    share = 0.5
-    bus = 1.0
-
-    def __init__(self, comm: Comm, nbytes: int) -> None:
-        import numpy as np
-
-        self.comm = comm
-        self.nbytes = nbytes
-        self.x = np.zeros(nbytes, np.uint8)
-        self.y = np.zeros(nbytes, np.uint8)
-
-    def go(self) -> None:
-        if self.comm.rank == 0:
-            self.comm.send(self.x, 1)
-            self.comm.recv(self.y, 1)
-        elif self.comm.rank == 1:
-            self.comm.recv(self.y, 0)
-            self.comm.send(self.y, 0)
-
-    def check(self) -> int:
-        import numpy as np
-
-        pattern = (np.arange(self.nbytes) % 251).astype(np.uint8)
-        self.x[:] = pattern
-        self.y.fill(255)
-        self.go()
-        return int((self.y != pattern).sum()) if self.comm.rank < 2 else 0
-
-
-_MAKERS: dict[str, Any] = {"all_reduce": AllReduce, "broadcast": Broadcast, "barrier": Barrier, "p2p": PingPong}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import jobkit
 from jobkit import Start
+from pynexar.cli import tune
 
 FIELDS = {
     "case": str,
@@ -71,15 +73,54 @@ def build() -> Path:
     return folder
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-@pytest.mark.parametrize("case", ["all_reduce", "broadcast"])
+BUS: dict[str, Callable[[int], float]] = {
+    "all_reduce": lambda n: 2 * (n - 1) / n,
+    **dict.fromkeys(["broadcast", "reduce", "scan"], lambda _: 1),
+    **dict.fromkeys(["all_gather", "reduce_scatter", "all_to_all", "gather", "scatter"], lambda n: (n - 1) / n),
+}
+
+
+@pytest.mark.parametrize(("case", "ranks"), [*((case, 3) for case in BUS), ("all_reduce", 1), ("all_gather", 2)])
 def test_command_measures_collectives(printed: Callable[..., str], case: str, ranks: int) -> None:
-    text = printed(*jobkit.nexar("bench", case, "-n", str(ranks), "--sizes", "8,1k", "--json"))
+    text = printed(*jobkit.nexar("bench", case, "-n", str(ranks), "--sizes", "24,1020", "--json"))
     small, large = objects(text)
-    for line, nbytes in ((small, 8), (large, 1024)):
-        check(line, case, ranks, nbytes, dtype="float32", transport="quic" if ranks > 1 else "none")
-        bus = 2 * (ranks - 1) / ranks if case == "all_reduce" else 1
-        assert line["busbw_GBps"] == pytest.approx(bus * line["algbw_GBps"], rel=1e-2, abs=2e-6)
+    for line, nbytes in ((small, 24), (large, 1020)):
+        check(line, case, ranks, line["bytes"], dtype="float32", transport="quic" if ranks > 1 else "none")
+        assert nbytes - 4 * ranks < line["bytes"] <= nbytes  # the same number of elements for each rank
+        assert line["busbw_GBps"] == pytest.approx(BUS[case](ranks) * line["algbw_GBps"], rel=1e-2, abs=2e-6)
+
+
+def test_tune_prints_rules_that_a_job_takes(start: Start) -> None:
+    process = start(*jobkit.nexar("bench", "scan", "--tune", "-n", "2", "--sizes", "8,1m"))
+    assert process.wait(120) == 0, process.stderr
+    rules = re.fullmatch(r"NEXAR_COLL_TUNE=((?:scan:\d+-\d*:(?:flat|rd|chain),?)+)\n", process.stdout)
+    assert rules is not None, process.stdout
+    assert "chain" in process.stderr
+    env = {"NEXAR_COLL_TUNE": rules[1]}
+    process = start(*jobkit.nexar("bench", "scan", "--sizes", "8,1m", "--json"), env=env)
+    assert process.wait() == 0, process.stderr
+    assert [line["wrong"] for line in objects(process.stdout)] == [0, 0]
+
+
+def test_tune_chooses_what_is_clearly_faster() -> None:
+    times = {"a": [10.0, 10.0, 30.0, 90.0], "b": [20.0, 9.5, 20.0, 50.0], "c": [30.0, 40.0, 50.0, 10.0]}
+    chosen = list(tune.choose(times))
+    assert chosen == ["a", "a", "b", "c"]  # 9.5 is noise
+    rules = tune.rules_of("scan", iter(chosen), [8, 100, 400, 10_000])
+    assert rules == ["scan:0-200:a", "scan:201-2000:b", "scan:2001-:c"]
+    assert tune.rules_of("scan", iter(["a"]), [8]) == ["scan:0-:a"]
+
+
+def test_tune_knows_every_algorithm(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be named in NEXAR_COLL_TUNE, and with NEXAR_REPRODUCIBLE=1 those that are left."""
+    for reproducible in ("0", "1"):
+        monkeypatch.setenv("NEXAR_REPRODUCIBLE", reproducible)
+        found = tune.algorithms()
+        assert ("ring" in found["all_reduce"]) == (reproducible == "0")
+        rules = ",".join(f"{case}:0-:{name}" for case, names in found.items() for name in names)
+        env = {"NEXAR_COLL_TUNE": rules, "NEXAR_REPRODUCIBLE": reproducible}
+        process = start(*jobkit.nexar("run", "-n", "2", "-m", "pynexar", "bench", "barrier"), env=env)
+        assert process.wait() == 0, process.stderr
 
 
 @pytest.mark.parametrize(("case", "nbytes", "dtype"), [("barrier", 0, "none"), ("p2p", 100, "uint8")])
@@ -105,6 +146,7 @@ def test_command_takes_part_in_a_job_that_runs(printed: Callable[..., str]) -> N
     ("arguments", "complaint"),
     [
         (["sort"], "invalid choice"),
+        ([], "which CASE?  all_reduce, broadcast"),
         (["p2p", "-n", "1"], "two ranks"),
         (["all_reduce", "--sizes", "8,many"], "'many' is no size"),
     ],

@@ -191,6 +191,19 @@ NEXAR_API nexar_status nexar_all_to_all_v(nexar_comm *comm, const void *send, co
  *  @returns as nexar_all_reduce.  @threads any; calls on one communicator in the same order on all ranks */
 NEXAR_API nexar_status nexar_barrier(nexar_comm *comm, const nexar_call_opts *opts, nexar_op **op_out);
 
+/* ---- algorithms ---- */
+
+/** What NEXAR_COLL_TUNE may name. */
+typedef struct nexar_algorithm {
+    const char *collective; /**< "all_reduce", ... */
+    const char *name;       /**< "ring", ... */
+    int32_t by_rank;        /**< 1 if it adds in the order of ranks, or adds nothing; else 0 */
+} nexar_algorithm;
+
+/** The algorithms that this library has, numbered from 0.
+ *  @returns NEXAR_OK; NEXAR_EINVAL beyond the last one.  @threads any */
+NEXAR_API nexar_status nexar_coll_algorithm(uint32_t number, nexar_algorithm *algorithm);
+
 #ifdef __cplusplus
 }
 #endif

@@ -85,3 +85,17 @@ nexar_status nexar_barrier(nexar_comm *comm, const nexar_call_opts *opts, nexar_
     nx_ask_bind(&ask, &nothing, &nothing, true);
     return nx_ask_run(&ask, opts, op_out);
 }
+
+nexar_status nexar_coll_algorithm(uint32_t number, nexar_algorithm *out)
+{
+    const struct nx_algorithm *algorithm = nx_algorithm_at(number);
+
+    if (out == NULL)
+        return nx_fail(NEXAR_EINVAL, "coll_algorithm: there is no place for the answer");
+    *out = (nexar_algorithm){0};
+    if (algorithm == NULL)
+        return nx_fail(NEXAR_EINVAL, "coll_algorithm: there is no algorithm %u", number);
+    *out = (nexar_algorithm){
+        .collective = nx_coll_name(algorithm->coll), .name = algorithm->name, .by_rank = algorithm->by_rank};
+    return NEXAR_OK;
+}

@@ -17,8 +17,8 @@ static const char *compression_name(unsigned kind)
 
 void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *text, size_t cap)
 {
-    unsigned coll = packed & 0xff, dtype = packed >> 8 & 0xff, op = packed >> 16 & 0xff,
-             algorithm = packed >> 24 & 0xff;
+    unsigned coll = packed & 0xff, dtype = packed >> 8 & 0xff, op = packed >> 16 & 0xff;
+    const struct nx_algorithm *algorithm = nx_algorithm_at(packed >> 24 & 0xff);
     unsigned root = (unsigned)(packed >> 32);
     unsigned long long elements = count;
     const char *name = coll < NX_COLLS ? nx_coll_name((enum nx_coll)coll) : "";
@@ -27,7 +27,7 @@ void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *te
     char tail[48] = "";
 
     if (with_algorithm)
-        snprintf(tail, sizeof(tail), " by algorithm %s", nx_algorithm_name(algorithm));
+        snprintf(tail, sizeof(tail), " by algorithm %s", algorithm == NULL ? "?" : algorithm->name);
     switch (coll) {
     case NX_COLL_ALL_REDUCE:
     case NX_COLL_REDUCE_SCATTER:

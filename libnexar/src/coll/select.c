@@ -200,9 +200,9 @@ uint32_t nx_algorithm_number(const struct nx_algorithm *algorithm)
     return (uint32_t)(algorithm - algorithms);
 }
 
-const char *nx_algorithm_name(uint32_t number)
+const struct nx_algorithm *nx_algorithm_at(uint32_t number)
 {
-    return number < ALGORITHMS ? algorithms[number].name : "?";
+    return number < ALGORITHMS ? &algorithms[number] : NULL;
 }
 
 /* --- Parsing ------------------------------------------------------------------------------------------------------ */

@@ -63,10 +63,9 @@ nexar_status nx_select_init(struct nx_select *select, const char *tune, bool rep
 const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
                                                uint64_t nbytes);
 
-/* Its place in the table of all algorithms, the same on all ranks of this version; and the name at a place, "?" if it
- * is none. */
+/* Its place in the table of all algorithms, the same on all ranks of this version; and the one at a place, or NULL. */
 uint32_t nx_algorithm_number(const struct nx_algorithm *algorithm);
-const char *nx_algorithm_name(uint32_t number);
+const struct nx_algorithm *nx_algorithm_at(uint32_t number);
 
 /* Each rank has a block of its own length. */
 bool nx_coll_is_unequal(enum nx_coll coll);
