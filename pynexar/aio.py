@@ -30,12 +30,7 @@ async def wait(op: Op) -> Any:
     """What `await op` does.  Cancelling the task cancels the op, and waits until its buffers are free."""
     try:
         while not op.done:
-            if op.seconds_left() is None:
-                await _all_parts(op)
-            else:
-                await asyncio.wait_for(_all_parts(op), op.seconds_left())
-    except asyncio.TimeoutError:
-        raise op.not_done("await", None) from None
+            await _all_parts(op)
     except asyncio.CancelledError:
         op.cancel()
         await _let_go(op)
@@ -44,13 +39,10 @@ async def wait(op: Op) -> Any:
 
 
 async def _let_go(op: Op) -> None:
-    """Until C has no buffer of it; a large send may not be able to, and its memory then stays alive."""
+    """Until C has no buffer of it; if that takes long, its memory stays alive."""
     while not op.done:
         try:
-            if op.seconds_left() is None:
-                await _all_parts(op)
-            else:
-                await asyncio.wait_for(_all_parts(op), CANCEL_NS / 1e9)
+            await asyncio.wait_for(_all_parts(op), CANCEL_NS / 1e9)
         except asyncio.TimeoutError:
             return
         except asyncio.CancelledError:  # once is enough

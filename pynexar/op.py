@@ -21,7 +21,6 @@ __all__ = ["Op", "wait_all", "wait_any"]
 # A signal that comes between two instructions of Python, just before a thread sleeps in C, is seen this much later.
 _SLICE_NS = 200_000_000
 CANCEL_NS = 500_000_000
-_GRACE_NS = 200_000_000  # after its deadline, for an op to say itself what happened
 _NOT_YET = (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR)
 
 
@@ -37,7 +36,6 @@ class Op:
         "_comm",
         "_error",
         "_finish",
-        "_hopeless_ns",
         "_over",
         "_pid",
         "_value",
@@ -54,7 +52,6 @@ class Op:
         self._over = False
         self._pid = _handle._pid
         self._error: errors.NexarError | None = None
-        self._hopeless_ns: int | None = None
         self.watchers: list[Any] = []  # aio.py's: futures, and whether they were told
         self.watched_out = False
 
@@ -78,7 +75,7 @@ class Op:
         if not self._over:
             limit = _api.NEXAR_FOREVER if timeout is None else nanoseconds(timeout, "timeout", "wait")
             if not self.block(limit):
-                raise self.not_done("wait", timeout)
+                raise self._not_done("wait", timeout)
         return self._outcome()
 
     def cancel(self) -> None:
@@ -114,50 +111,24 @@ class Op:
     def complete(self) -> Any:
         """The rest of a blocking call: waits without end; whatever interrupts the wait also ends the operation."""
         try:
-            if not self.block(_api.NEXAR_FOREVER):
-                raise self.not_done("wait", None)
-        except errors.Timeout:
-            raise
+            self.block(_api.NEXAR_FOREVER)
         except BaseException:
             self.cancel()
-            self.block(CANCEL_NS)  # until C has let go of the buffers; a large send may not be able to: they stay alive
+            self.block(CANCEL_NS)  # until C has let go of the buffers; if it still cannot, they stay alive
             raise
         try:
             return self._outcome()
         finally:
             self._error = None  # it would hold this frame, and this frame the buffers
 
-    def expect(self, timeout: float) -> None:
-        """It is in vain to wait longer than these seconds, even if C cannot let go of the memory then."""
-        limit = nanoseconds(timeout, "timeout")
-        if limit < _api.NEXAR_FOREVER:
-            self._hopeless_ns = time.monotonic_ns() + limit + _GRACE_NS
-
-    @property
-    def hopeless(self) -> bool:
-        """Its deadline is over, and it is not done."""
-        return self._hopeless_ns is not None and time.monotonic_ns() >= self._hopeless_ns
-
-    def seconds_left(self) -> float | None:
-        """Until it is hopeless."""
-        return None if self._hopeless_ns is None else max(0.0, (self._hopeless_ns - time.monotonic_ns()) / 1e9)
-
-    def not_done(self, call: str, timeout: float | None) -> errors.Timeout:
+    def _not_done(self, call: str, timeout: float | None) -> errors.Timeout:
         """What is raised when block() has returned False."""
-        if self.hopeless:
-            return errors.Timeout(
-                f"{self!r}: the deadline is over; it has begun to leave and goes on, but the receiver does not take it",
-                op=call,
-                hint="see whether that rank is still at work and receives; do not change the array before it does",
-            )
         return errors.Timeout(f"{call}: not done after {timeout:g} s, and goes on: {self!r}", op=call)
 
     def block(self, limit: int) -> bool:
         """False if the time is over before it is done."""
         self._check_fork("wait")
         deadline = None if limit == _api.NEXAR_FOREVER else time.monotonic_ns() + limit
-        if self._hopeless_ns is not None:
-            deadline = self._hopeless_ns if deadline is None else min(deadline, self._hopeless_ns)
         while not self._over:
             span = _SLICE_NS if deadline is None else max(0, min(_SLICE_NS, deadline - time.monotonic_ns()))
             status = lib.nexar_op_wait(self.pointer, span)
@@ -219,7 +190,6 @@ class Pair(Op):
         super().__init__(recv.comm, None)
         self._recv = recv
         self._send = send
-        self._hopeless_ns = send._hopeless_ns
 
     @property
     def parts(self) -> Sequence[Op]:
@@ -263,13 +233,13 @@ def wait_all(ops: Sequence[Op], timeout: float | None = None) -> list[Any]:
     for op in list(ops):
         left = limit if limit == _api.NEXAR_FOREVER else max(0, deadline - time.monotonic_ns())
         if not op.block(left):
-            raise op.not_done("wait_all", timeout)
+            raise op._not_done("wait_all", timeout)
         results.append(op.wait())
     return results
 
 
 def wait_any(ops: Sequence[Op], timeout: float | None = None) -> int:
-    """Waits until one of them is done, well or not, or its deadline is over, and returns its position.
+    """Waits until one of them is done, well or not, and returns its position.
 
     Raises:
         Timeout: none is done in time; they go on.
@@ -283,7 +253,7 @@ def wait_any(ops: Sequence[Op], timeout: float | None = None) -> int:
     index = c_size_t()
     while True:
         for position, op in enumerate(ops):
-            if op.done or op.hopeless:
+            if op.done:
                 return position
         parts = [part for op in ops for part in op.parts if not part.done]
         pointers = (_api.nexar_op * len(parts))(*(part.pointer for part in parts))

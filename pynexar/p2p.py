@@ -95,8 +95,7 @@ class P2p:
 
         Raises:
             UsageError: a wrong argument; nothing was sent.
-            Timeout, PeerLost, Closed, Cancelled: it was not sent, or nobody knows.  A large message that has begun to
-                leave goes on after a timeout, and the text says so: then `x` must not change before it is received.
+            Timeout, PeerLost, Closed, Cancelled: nobody has received it, or nobody knows.
         """
         self.nb.send(x, dest, tag, timeout=timeout).complete()
 
@@ -178,9 +177,7 @@ def _send(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | No
 
 def start_send(comm: Comm, call: str, view: View, dest: int, tag: int, timeout: float | None, space: int = 0) -> Op:
     arguments = (view.address, view.nbytes, dest, tag)
-    op = comm.start(call, lib.nexar_send, arguments, timeout, view.keep, space=space)
-    op.expect(comm.default_timeout if timeout is None else timeout)
-    return op
+    return comm.start(call, lib.nexar_send, arguments, timeout, view.keep, space=space)
 
 
 def _recv(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
