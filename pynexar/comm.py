@@ -13,6 +13,7 @@ from .collectives import Collectives, CollectivesNb
 from .objects import Objects, ObjectsNb
 from .op import Op
 from .p2p import ANY, P2p, P2pNb
+from .prepared import Preparing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class NonBlocking(CollectivesNb, P2pNb, ObjectsNb):
         self._comm = comm
 
 
-class Comm(Collectives, P2p, Objects, Handle):
+class Comm(Collectives, P2p, Objects, Preparing, Handle):
     """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster().
 
     A context manager.  Several threads may use one; collectives must be called in the same order on all ranks.
@@ -77,6 +78,21 @@ class Comm(Collectives, P2p, Objects, Handle):
             if rank not in self._peers:
                 self._peers[rank] = PeerConnection(self, conn, rank)
             return self._peers[rank]
+
+    def alloc(self, shape: Any, dtype: Any = "float32") -> Any:
+        """A new numpy array of zeros in memory that transports reach without a copy: its own pages, from their
+        beginning.  It lives as long as somebody has it, also without the communicator.
+
+        Raises:
+            UsageError: no shape, or no type whose elements have a fixed size.
+            ResourceError: there is not so much memory.
+            Closed: the communicator is closed.
+        """
+        from ._ffi.buffer import pages
+
+        with self.lock:
+            self.pointer("alloc")
+        return pages(shape, dtype, "alloc")
 
     def stats(self) -> dict[str, Any]:
         """Counters of this rank: `rank`, `size`, `ops`, `transports`, `pool`, `copies` and more."""

@@ -7,8 +7,12 @@ the other byte order, or a list of several.
 
 from __future__ import annotations
 
+import math
+import mmap
 import sys
 from ctypes import addressof, c_char, memmove
+
+from pynexar import errors
 
 from . import _api, dlpack
 from .call import usage
@@ -127,6 +131,24 @@ def target(x: Any, name: str, call: str) -> View:
     return _view(x, name, call)
 
 
+def lies(x: Any, name: str, call: str) -> None:
+    """Raises:
+    UsageError: source() would have to copy it.
+    """
+    if isinstance(x, (list, tuple)):
+        usage(f"{name} is a list; a call that is prepared takes one array", call)
+    np = sys.modules.get("numpy")
+    if np is not None and isinstance(x, np.ndarray):
+        fine = x.flags.c_contiguous and x.dtype.isnative
+    else:
+        view = source(x, name, call)
+        fine = view.nbytes == 0 or view.address == source(x, name, call).address
+    if not fine:
+        usage(
+            f"{name} is not contiguous or not in this machine's byte order; a call that is prepared reads it anew", call
+        )
+
+
 def gathered(x: Any, name: str, call: str) -> View:
     """An array, or a list of them as if they lay one behind the other: those are copied once.
 
@@ -191,6 +213,29 @@ def like(x: Any, view: View, call: str, shape: tuple[int, ...] | None = None) ->
 def named(name: str, shape: tuple[int, ...], call: str) -> Any:
     """A new numpy array of a type that name_of() named."""
     return numpy_module().empty(shape, _bfloat16(call) if name == "bfloat16" else name)
+
+
+def pages(shape: Any, dtype: Any, call: str) -> Any:
+    """A new numpy array of zeros that has its pages for itself.
+
+    Raises:
+        UsageError, ResourceError: as Comm.alloc().
+    """
+    np = numpy_module()
+    try:
+        kind = np.dtype(_bfloat16(call) if dtype == "bfloat16" else dtype)
+        count = math.prod(shape if isinstance(shape, tuple) else (shape := tuple(np.atleast_1d(shape).tolist())))
+    except TypeError as error:
+        usage(f"shape {shape!r} or dtype {dtype!r} is none: {error}", call)
+    if kind.hasobject or kind.itemsize == 0 or not isinstance(count, int) or min(shape, default=0) < 0:
+        usage(f"there is no array of shape {shape!r} and dtype {dtype!r} whose elements have a fixed size", call)
+    if count == 0:
+        return np.zeros(shape, kind)
+    try:
+        memory = mmap.mmap(-1, count * kind.itemsize)
+    except (OSError, OverflowError) as error:
+        raise errors.ResourceError(f"{call}: {count} elements of {kind}: {error}", op=call) from None
+    return np.frombuffer(memory, kind, count).reshape(shape)
 
 
 def name_of(code: int) -> str:
