@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 
-from . import launched
+from . import errors, launched
 from ._ffi import _api, lib
-from ._ffi.call import check, index, last_error, options
+from ._ffi.call import check, index, last_error, options, usage
 from ._handle import Handle
 from .collectives import Collectives, CollectivesNb
 from .objects import Objects, ObjectsNb
@@ -99,6 +100,38 @@ class Comm(Collectives, P2p, Objects, Preparing, Handle):
         from .stats import of
 
         return of(self)
+
+    def dump(self, path: str | os.PathLike[str]) -> None:
+        """Writes the flight recorder of this rank as JSON: operations that run and the last 1 024 that ended,
+        collectives and messages, of all communicators.  `nexar analyze` reads what all ranks have written.
+
+        Args:
+            path: a file, which is replaced as a whole, or a folder, in which it becomes nexar-RANK.json
+
+        Raises:
+            UsageError: no path, or one with a zero in it.
+            NexarError: it cannot be written; the text says why.
+        """
+        text = os.fsencode(path) if isinstance(path, (str, os.PathLike)) else b""
+        if not text or b"\0" in text:
+            usage(f"path is {path!r}; it must be that of a file or of a folder", "dump")
+        with self.lock:
+            check(lib.nexar_comm_dump(self.pointer("dump"), text))
+
+    def abort(self, reason: str = "") -> None:
+        """Gives up the communicator for all of its ranks: what they have in flight in it, and what they begin later,
+        raises `Closed` with this rank as its `peer` and the reason in its text.  It waits for nobody and raises nothing
+        itself; closing stays legal.
+
+        Args:
+            reason: printable ASCII, other characters become question marks; cut at 255 characters
+        """
+        if not isinstance(reason, str):
+            usage(f"reason is {reason!r}; it must be text", "abort")
+        launched.report(errors.Closed(f"aborted: {reason}", op="abort"))  # before the others fail, as the first to fail
+        plain = "".join(c if " " <= c <= "~" else "?" for c in reason[:255])
+        with self.lock:
+            check(lib.nexar_comm_abort(self.pointer("abort"), plain.encode()))
 
     def close(self) -> None:
         """Leaves in good order: waits (bounded by the configuration's linger) until the others have what was sent to

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from ctypes import byref, c_char_p, c_uint64, sizeof
 from typing import Any
 
@@ -44,6 +45,7 @@ class Config:
         unread_bytes: unread bytes of one peer in all lanes
         connection_window: QUIC flow control window of a connection
         stream_window: QUIC flow control window of a stream
+        dump_dir: folder for dumps of the flight recorder, written when a collective fails and on SIGUSR1
     """
 
     rank: int | None = None
@@ -68,6 +70,7 @@ class Config:
     unread_bytes: int | None = None
     connection_window: int | None = None
     stream_window: int | None = None
+    dump_dir: str | os.PathLike[str] | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.
@@ -150,6 +153,8 @@ def _to_c(value: Any, name: str, field: str) -> int | bytes:
     if _C_FIELDS[field] is c_char_p:
         if field == "transports" and isinstance(value, (list, tuple)):
             value = ",".join(map(str, value))
+        if field == "dump_dir" and isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if not isinstance(value, str) or "\0" in value:
             usage(f"{name} is {value!r}; it must be text")
         return value.encode()

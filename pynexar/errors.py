@@ -105,7 +105,7 @@ class AuthError(NexarError):
 
 
 class Closed(NexarError):  # noqa: N818
-    """The communicator was closed, here, before or during the call."""
+    """The communicator was closed here, before or during the call, or aborted by a rank, which is `peer` then."""
 
     default_code = _api.NEXAR_ECLOSED
 

@@ -28,6 +28,7 @@ NEXAR_ABI_VERSION = 1
 NEXAR_ANY = 4294967295
 NEXAR_FOREVER = 9223372036854775807
 NEXAR_NO_RANK = 4294967295
+NEXAR_REASON_MAX = 256
 
 # nexar_status
 NEXAR_OK = 0
@@ -231,6 +232,7 @@ class nexar_config(Structure):
     unread_bytes: int
     connection_window: int
     stream_window: int
+    dump_dir: Optional[bytes]
     _fields_ = (
         ("size", c_uint32),
         ("rank_plus_one", c_uint32),
@@ -256,6 +258,7 @@ class nexar_config(Structure):
         ("unread_bytes", c_uint64),
         ("connection_window", c_uint64),
         ("stream_window", c_uint64),
+        ("dump_dir", c_char_p),
     )
 
 
@@ -316,6 +319,8 @@ class Library:
     nexar_comm_size: Callable[[Optional[nexar_comm]], int]
     nexar_comm_id: Callable[[Optional[nexar_comm]], int]
     nexar_comm_close: Callable[[Optional[nexar_comm]], None]
+    nexar_comm_abort: Callable[[Optional[nexar_comm], Optional[bytes]], int]
+    nexar_comm_dump: Callable[[Optional[nexar_comm], Optional[bytes]], int]
     nexar_comm_peer: Callable[[Optional[nexar_comm], int, Any], int]
     nexar_send: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_recv: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
@@ -425,6 +430,8 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_comm_size", c_uint32, (nexar_comm,)),
     ("nexar_comm_id", c_uint64, (nexar_comm,)),
     ("nexar_comm_close", None, (nexar_comm,)),
+    ("nexar_comm_abort", c_int, (nexar_comm, c_char_p)),
+    ("nexar_comm_dump", c_int, (nexar_comm, c_char_p)),
     ("nexar_comm_peer", c_int, (nexar_comm, c_uint32, POINTER(nexar_conn))),
     (
         "nexar_send",

@@ -78,6 +78,9 @@ bytes nonce, bytes group, text software
 78 bye_ack:
 79 op_aborted: u16 status, u32 rank, u64 comm, u64 sequence, u64 call, u64 count, text reason
 80 recall: u8 lane, u64 scope, u64 id, u32 order
+81 ask: u64 id, u64 comm, u64 sequence
+82 tell: u64 id, u64 comm, u8 state, text doing
+83 comm_aborted: u64 comm, text reason
 """
 
 _NUMBERS = {"u8": ("<B", 1), "u16": ("<H", 2), "u32": ("<I", 4), "u64": ("<Q", 8)}

@@ -36,6 +36,23 @@ NEXAR_API uint64_t nexar_comm_id(const nexar_comm *comm);
  *  @returns nothing; NULL is legal.  @threads any, but not while another thread uses the communicator */
 NEXAR_API void nexar_comm_close(nexar_comm *comm);
 
+/** Longest reason of nexar_comm_abort, its terminator included; what is longer is cut. */
+#define NEXAR_REASON_MAX 256
+
+/** Gives up a communicator for all of its ranks: what is in flight in it ends there and here with NEXAR_ECLOSED, whose
+ *  `peer` is the rank that called this and whose text has the reason; so does what begins later.  It waits for nobody.
+ *  If several ranks call it, what a rank hears first counts there.  Closing stays legal, and is all that is.
+ *  @param reason  printable ASCII, other bytes become question marks; may be NULL
+ *  @returns NEXAR_OK, NEXAR_EINVAL (NULL), NEXAR_ECLOSED, NEXAR_EFORK.  @threads any */
+NEXAR_API nexar_status nexar_comm_abort(nexar_comm *comm, const char *reason);
+
+/** Writes the flight recorder of this rank as JSON: its operations that run and the last 1 024 that ended, collectives
+ *  and messages, of all its communicators.  `nexar analyze` reads what all ranks have written.
+ *  @param path  a file, which is replaced as a whole, or a folder, in which it becomes nexar-RANK.json (of the job)
+ *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECLOSED, NEXAR_ESYSTEM (it cannot be written; the text says why),
+ *           NEXAR_ENOMEM, NEXAR_EDEADLK.  @threads any */
+NEXAR_API nexar_status nexar_comm_dump(nexar_comm *comm, const char *path);
+
 /** The connection to a rank, for the calls of nexar/conn.h.  Borrowed: valid until the communicator is closed.
  *  @returns NEXAR_OK, NEXAR_EINVAL (no such rank, or oneself), NEXAR_EPEER, NEXAR_ECLOSED.  @threads any */
 NEXAR_API nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_conn **conn);

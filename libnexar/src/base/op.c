@@ -5,6 +5,7 @@
 #include "base/op.h"
 
 #include "base/mem.h"
+#include "base/spool.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,9 @@ void nx_op_init(struct nexar_op *op, const struct nx_op_class *class, struct nx_
     op->receives = false;
     atomic_init(&op->refs, 2);
     atomic_init(&op->done, false);
+    atomic_init(&op->told.set, false);
+    atomic_init(&op->asked, false);
+    atomic_init(&op->verdict, NULL);
     nx_mutex_init(&op->lock, NX_LOCK_OP);
     nx_list_init(&op->waiters);
     op->notify = false;
@@ -54,6 +58,8 @@ void nx_op_abandon(struct nexar_op *op)
 {
     nx_free(op->error);
     op->error = NULL;
+    nx_free(atomic_load(&op->verdict));
+    atomic_store(&op->verdict, NULL);
     nx_completions_drop(op->completions);
     nx_mutex_fini(&op->lock);
 }
@@ -86,6 +92,28 @@ void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *e
     nx_op_drop(op);
 }
 
+void nx_op_condemn(struct nexar_op *op, const nexar_error *error, nexar_status why)
+{
+    nexar_error *verdict = nx_alloc(sizeof(*verdict)), *none = NULL;
+
+    if (verdict != NULL) {
+        *verdict = *error;
+        if (!atomic_compare_exchange_strong(&op->verdict, &none, verdict))
+            nx_free(verdict); /* the first counts */
+    }
+    if (!nx_op_done(op))
+        op->class->cancel(op, why);
+}
+
+bool nx_op_verdict(struct nexar_op *op, nexar_error *error)
+{
+    const nexar_error *verdict = atomic_load(&op->verdict);
+
+    if (verdict != NULL)
+        *error = *verdict;
+    return verdict != NULL;
+}
+
 /* Fills in this thread's last error from an op that is done. */
 static nexar_status result(struct nexar_op *op)
 {
@@ -94,6 +122,14 @@ static nexar_status result(struct nexar_op *op)
     if (op->error != NULL)
         return nx_fail_with(op->error);
     return nx_fail(op->status, "%s: %s", op->class->name, nexar_status_text(op->status));
+}
+
+/* The same where it may take a while: who is told of an error finds the file about it. */
+static nexar_status result_on_disk(struct nexar_op *op)
+{
+    if (op->status != NEXAR_OK && nx_engine_may_block() == NEXAR_OK)
+        nx_spool_wait(NX_S);
+    return result(op);
 }
 
 /* False if the op is done already. */
@@ -169,7 +205,7 @@ nexar_status nx_op_return(struct nexar_op *op, nexar_op **op_out, nexar_recv_inf
         return NEXAR_OK;
     }
     wait_through(op, op->deadline);
-    st = result(op);
+    st = result_on_disk(op);
     if (info != NULL)
         *info = op->info;
     nx_op_drop(op);
@@ -185,7 +221,7 @@ nexar_status nexar_op_wait(nexar_op *op, int64_t timeout_ns)
     if (nx_op_done(op))
         return result(op);
     st = wait_done(op, nx_after(nx_now(), timeout_ns));
-    return st == NEXAR_OK ? result(op) : st;
+    return st == NEXAR_OK ? result_on_disk(op) : st;
 }
 
 nexar_status nexar_op_test(nexar_op *op)

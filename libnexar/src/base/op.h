@@ -7,6 +7,7 @@
 
 #include "base/completion.h"
 #include "base/engine.h"
+#include "base/record.h"
 #include "nexar/op.h"
 
 struct nx_op_class {
@@ -20,6 +21,13 @@ struct nx_op_class {
     void (*release)(struct nexar_op *op);
 };
 
+/* What an op is, for the flight recorder and for ranks that ask.  Const once it is set. */
+struct nx_told {
+    _Atomic bool set;
+    uint8_t kind; /* enum nx_record_kind */
+    uint64_t comm, id, call, count;
+};
+
 struct nexar_op {
     /* const after init */
     const struct nx_op_class *class;
@@ -29,6 +37,9 @@ struct nexar_op {
     /* atomic */
     _Atomic uint32_t refs; /* one of the user, one of the owner until it finishes, one of the timer while it is set */
     _Atomic bool done;
+    struct nx_told told;
+    _Atomic bool asked;           /* its deadline has passed, and others are asked what they do */
+    nexar_error *_Atomic verdict; /* owned; what to say if it is ended early */
     /* lock */
     struct nx_mutex lock;
     struct nx_list waiters;
@@ -52,6 +63,53 @@ void nx_op_drop(struct nexar_op *op);
 
 /* The owner's last word.  `error` may be NULL (success, or a status that speaks for itself) and is copied. */
 void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *error);
+
+/* Says what the op is; once, when its owner's fields are filled in. */
+static inline void nx_op_tell(struct nexar_op *op, enum nx_record_kind kind, uint64_t comm, uint64_t id, uint64_t call,
+                              uint64_t count)
+{
+    op->told.kind = (uint8_t)kind;
+    op->told.comm = comm;
+    op->told.id = id;
+    op->told.call = call;
+    op->told.count = count;
+    atomic_store(&op->told.set, true);
+}
+
+/* The record of an op in flight; false if it has not said what it is. */
+static inline bool nx_op_told(struct nexar_op *op, struct nx_record *out)
+{
+    if (!atomic_load_explicit(&op->told.set, memory_order_acquire))
+        return false;
+    *out = (struct nx_record){.comm = op->told.comm,
+                              .id = op->told.id,
+                              .call = op->told.call,
+                              .count = op->told.count,
+                              .begun = op->begun,
+                              .peer = NEXAR_NO_RANK,
+                              .kind = op->told.kind};
+    return true;
+}
+
+/* Into the flight recorder, if it has said what it is; before nx_op_finish.  From then on it is not in flight. */
+static inline void nx_op_record(struct nexar_op *op, struct nx_recorder *recorder, nexar_status status, uint32_t peer,
+                                nx_time now)
+{
+    struct nx_record r;
+
+    if (!nx_op_told(op, &r))
+        return;
+    r.ended = now;
+    r.peer = status == NEXAR_OK ? NEXAR_NO_RANK : peer;
+    r.status = (uint8_t)-status;
+    nx_record_put(recorder, &r);
+    atomic_store_explicit(&op->told.set, false, memory_order_relaxed);
+}
+
+/* Ends the op with this error, by its cancel with `why`, unless it ends otherwise before.  Any thread, no lock held. */
+void nx_op_condemn(struct nexar_op *op, const nexar_error *error, nexar_status why);
+/* For who words its end: false if nothing was said. */
+bool nx_op_verdict(struct nexar_op *op, nexar_error *error);
 
 static inline bool nx_op_done(struct nexar_op *op)
 {

@@ -6,6 +6,7 @@
 #include "coll/exec.h"
 
 #include "coll/op.h"
+#include "comm/dump.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,9 @@ static void finish(struct nx_coll_op *op)
         atomic_fetch_add_explicit(&comm->stats.finished[op->args.call.coll], 1, memory_order_relaxed);
     else
         atomic_fetch_add_explicit(&comm->stats.failed, 1, memory_order_relaxed);
+    nx_op_record(&op->op, comm->net->recorder, op->status, op->error.peer, nx_now());
+    if (op->status != NEXAR_OK)
+        nx_dump_on_error(comm->net, &op->error);
     nx_net_op_end(comm->net, &op->inflight);
     nx_op_finish(&op->op, op->status, &op->error);
 }
@@ -159,7 +163,12 @@ static void cancel(struct nexar_op *base, nexar_status why)
     struct nx_coll_op *op = nx_container_of(base, struct nx_coll_op, op);
     nexar_error error;
 
-    nx_coll_word_end(op, why, &error);
+    if (why == NEXAR_ETIMEDOUT && nx_coll_late(op))
+        return;
+    if (why == NEXAR_ETIMEDOUT && nx_op_verdict(base, &error))
+        nx_coll_word_finish(op, &error);
+    else
+        nx_coll_word_end(op, why, &error);
     nx_coll_fail(op, why, &error, true);
 }
 
@@ -211,6 +220,7 @@ static nexar_status enter(nexar_comm *comm, struct nx_coll_op *op, struct early 
         st = nx_fail_with(&comm->broken_error);
     } else {
         op->announced.sequence = ++comm->sequence;
+        nx_op_tell(&op->op, NX_RECORD_COLL, comm->id, comm->sequence, op->announced.call, op->announced.count);
         nx_list_push_back(&comm->running, &op->link);
         nx_coll_watch(comm, op->op.begun);
         early->misfit =

@@ -36,6 +36,13 @@ extern const struct nx_scope_events nx_coll_scope_events;
 /* Engine.  Another rank has ended an operation early. */
 void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_aborted *aborted);
 
+/* Nothing that runs or begins after operation `error->sequence` of this communicator ends well. */
+void nx_coll_break(nexar_comm *comm, const nexar_error *error);
+
+/* Finds a running operation and holds it; NULL if there is none. */
+struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence);
+void nx_coll_let_go(struct nx_coll_op *op);
+
 /* Engine.  A member was lost: everything that runs fails. */
 void nx_coll_peer_lost(nexar_comm *comm, uint32_t peer);
 

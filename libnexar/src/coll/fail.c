@@ -36,7 +36,7 @@ static struct nx_coll_op *next_alive(nexar_comm *comm, uint64_t after)
 
 /* From the operation of this error on, nobody knows which call belongs to which: none of them ends well, here or
  * elsewhere, and no others begin.  Those before it go on. */
-static void break_comm(nexar_comm *comm, const nexar_error *error)
+void nx_coll_break(nexar_comm *comm, const nexar_error *error)
 {
     struct nx_coll_op *op;
     uint64_t after;
@@ -95,8 +95,23 @@ static void tell(nexar_comm *comm, const struct nx_coll_call *call, const nexar_
 void nx_coll_tell(struct nx_coll_op *op, const nexar_error *error)
 {
     if (error->status == NEXAR_EMISMATCH)
-        break_comm(op->comm, error);
+        nx_coll_break(op->comm, error);
     tell(op->comm, &op->announced, error);
+}
+
+static void record_missed(nexar_comm *comm, const struct nx_coll_call *call, nexar_status status)
+{
+    nx_time now = nx_now();
+
+    nx_record_put(comm->net->recorder, &(struct nx_record){.comm = comm->id,
+                                                           .id = call->sequence,
+                                                           .call = call->call,
+                                                           .count = call->count,
+                                                           .begun = now,
+                                                           .ended = now,
+                                                           .peer = NEXAR_NO_RANK,
+                                                           .status = (uint8_t)-status,
+                                                           .kind = NX_RECORD_COLL});
 }
 
 nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count)
@@ -114,6 +129,7 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
     nx_unlock(&comm->lock);
     nx_scope_end(&comm->net->lanes, comm->scope, &call, false); /* what has come for it, and will, is dropped */
     atomic_fetch_add_explicit(&comm->stats.failed, 1, memory_order_relaxed);
+    record_missed(comm, &call, nx_last_error()->status);
     nx_error_set(&error, nx_last_error()->status, NEXAR_NO_RANK, "%s #%llu: %s", name,
                  (unsigned long long)call.sequence, nexar_last_error());
     snprintf(error.op, sizeof(error.op), "%s", name);
@@ -144,6 +160,11 @@ struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence)
     return found;
 }
 
+void nx_coll_let_go(struct nx_coll_op *op)
+{
+    nx_op_drop(&op->op);
+}
+
 /* It ended well here before it could be known; so it is the next operation that fails. */
 static void break_late(nexar_comm *comm, const struct nx_misfit *m, const nexar_error *error)
 {
@@ -155,7 +176,7 @@ static void break_late(nexar_comm *comm, const struct nx_misfit *m, const nexar_
     nx_unlock(&comm->lock);
     if (known)
         return;
-    break_comm(comm, error);
+    nx_coll_break(comm, error);
     tell(comm, &call, error);
 }
 
@@ -237,7 +258,7 @@ void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_abo
         return;
     word_aborted(comm, peer, a, &error);
     if (error.status == NEXAR_EMISMATCH || !keep(comm, &error))
-        break_comm(comm, &error);
+        nx_coll_break(comm, &error);
     op = nx_coll_find(comm, a->sequence);
     if (op == NULL)
         return;

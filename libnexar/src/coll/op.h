@@ -86,6 +86,8 @@ void nx_coll_release(struct nx_coll_op *op);
 
 /* "all_reduce #7" */
 void nx_coll_title(const struct nx_coll_op *op, char *text, size_t cap);
+/* "rank 3 (10.0.0.7:41234)" of a world rank. */
+void nx_coll_rank_text(nexar_comm *comm, uint32_t world, char *text, size_t cap);
 /* The fields of an error that are the operation's. */
 void nx_coll_word_finish(struct nx_coll_op *op, nexar_error *error);
 /* Words for a receive or a send that failed. */
@@ -100,6 +102,11 @@ void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *erro
 /* The first receive that is outstanding, else the first send, or UINT32_MAX. */
 uint32_t nx_coll_waits_for(struct nx_coll_op *op);
 
+/* ---- late.c ---- */
+
+/* Its time is over: true if the other ranks are asked first, and it is condemned when they have answered. */
+bool nx_coll_late(struct nx_coll_op *op);
+
 /* ---- fail.c ---- */
 
 /* Tells all other ranks that this operation has failed here. */
@@ -107,7 +114,5 @@ void nx_coll_tell(struct nx_coll_op *op, const nexar_error *error);
 /* A call that could not become an operation, with this thread's last error: it counts as one all the same, since the
  * other ranks count it, and they are told. */
 nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count);
-/* Finds a running operation and holds it; NULL if there is none. */
-struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence);
 
 #endif

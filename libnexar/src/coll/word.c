@@ -38,8 +38,7 @@ void nx_coll_word_finish(struct nx_coll_op *op, nexar_error *error)
     error->elapsed_ns = (uint64_t)(nx_now() - op->op.begun);
 }
 
-/* "rank 3 (10.0.0.7:41234)" */
-static void rank_text(nexar_comm *comm, uint32_t world, char *text, size_t cap)
+void nx_coll_rank_text(nexar_comm *comm, uint32_t world, char *text, size_t cap)
 {
     char address[64] = "";
     nexar_status st;
@@ -58,7 +57,7 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
     char title[64], who[96];
 
     nx_coll_title(op, title, sizeof(title));
-    rank_text(op->comm, peer, who, sizeof(who));
+    nx_coll_rank_text(op->comm, peer, who, sizeof(who));
     if (status == NEXAR_EPEER || status == NEXAR_ECLOSED) {
         if (nx_lane_peer_status(&op->comm->net->lanes, peer) != NEXAR_OK)
             nx_peer_fail(op->comm->net->peer[peer]);
@@ -89,7 +88,7 @@ void nx_coll_word_content(struct nx_coll_op *op, uint32_t rank, nexar_error *err
 
     snprintf(what, sizeof(what), "%s", nexar_last_error());
     nx_coll_title(op, title, sizeof(title));
-    rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
+    nx_coll_rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
     nx_error_set(error, NEXAR_EPROTO, rank, "%s: %s sent what no encoder makes: %s", title, who, what);
     nx_coll_word_finish(op, error);
 }
@@ -140,7 +139,7 @@ void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *erro
     nx_coll_title(op, title, sizeof(title));
     if (first != UINT32_MAX) {
         rank = s->steps[first].peer;
-        rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
+        nx_coll_rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
         what = s->steps[first].kind == NX_STEP_SEND ? " to take what was sent" : "";
     }
     if (why == NEXAR_ETIMEDOUT) {

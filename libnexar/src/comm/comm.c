@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "coll/exec.h"
+#include "comm/inquiry.h"
 
 enum {
     PLANS = 256,
@@ -35,6 +36,7 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     nx_list_init(&comm->running);
     nx_list_init(&comm->idle);
     nx_list_init(&comm->aborted);
+    nx_list_init(&comm->inquiries);
     nx_timer_init(&comm->watch, nx_coll_watch_fire);
     st = nx_scope_open(&net->lanes, id, comm, &nx_coll_scope_events, &comm->scope);
     if (st != NEXAR_OK) {
@@ -52,6 +54,7 @@ void nx_comm_detach(nexar_comm *comm)
     nx_scope_close(&comm->net->lanes, comm->scope);
     comm->scope = NULL;
     nx_coll_watch_stop(comm);
+    nx_inquiries_stop(comm);
 }
 
 void nx_comm_hold(nexar_comm *comm)

@@ -41,6 +41,7 @@ struct nexar_comm {
     _Atomic uint32_t refs;
     _Atomic bool closed;
     _Atomic uint32_t lost; /* a member that was lost, world rank + 1; 0: none */
+    _Atomic bool stopped;  /* a member has aborted it; broken_error says who, and why */
     struct nx_comm_stats stats;
     /* lock */
     struct nx_mutex lock;
@@ -50,11 +51,12 @@ struct nexar_comm {
     struct nx_list idle;    /* finished ones, kept for the next call of the same plan */
     uint32_t idle_count;
     size_t idle_bytes;
-    bool broken; /* by a mismatch: no collectives from this one on */
+    bool broken; /* by a mismatch or an abort: no collectives from this one on */
     nexar_error broken_error;
     struct nx_list aborted; /* struct nx_aborted */
     uint32_t aborted_count;
     bool watching;
+    struct nx_list inquiries; /* struct nx_inquiry */
     /* engine */
     struct nx_timer watch; /* for collectives that wait for long; has a reference while it is set */
 };

@@ -3,6 +3,7 @@
  * Owner: any thread.  Matching is the lane table's, moving is net/'s. */
 #include "comm/comm.h"
 
+#include "comm/abort.h"
 #include "net/arrive.h"
 
 #include <stdio.h>
@@ -38,6 +39,7 @@ static nexar_status send_self(nexar_comm *comm, struct nx_send_op *op, nexar_op 
 
     op->req.head.len = op->req.payload_len;
     st = nx_arrive_local(&comm->net->lanes, nx_comm_world(comm, comm->rank), &op->req.head, op->req.payload);
+    nx_op_record(&op->op, comm->net->recorder, st, comm->rank, op->op.begun);
     nx_net_op_end(comm->net, &op->inflight);
     nx_op_finish(&op->op, st, nx_last_error());
     return nx_op_return(&op->op, op_out, NULL);
@@ -62,6 +64,8 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
         st = nx_fail(NEXAR_EINVAL, "%s: the tag must be below %u", call, NEXAR_ANY);
     if (st == NEXAR_OK)
         st = nx_deadline(opts, comm->timeout, &now, &deadline);
+    if (st == NEXAR_OK)
+        st = nx_comm_stopped(comm, call);
     if (st != NEXAR_OK)
         return st;
     names = names_of(comm, call);
@@ -73,6 +77,7 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
     op->req.payload = buf;
     op->req.payload_len = nbytes;
     op->req.order = &comm->scope->peer[world].send_order;
+    nx_op_tell(&op->op, NX_RECORD_SEND, comm->id, op->req.head.id, dest, nbytes);
     if (dest == comm->rank)
         return send_self(comm, op, op_out);
     return nx_send_op_run(op, comm->net->peer[world], op_out);
@@ -97,6 +102,8 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
         st = check_buffer(call, buf, nbytes);
     if (st == NEXAR_OK)
         st = nx_deadline(opts, comm->timeout, &now, &deadline);
+    if (st == NEXAR_OK)
+        st = nx_comm_stopped(comm, call);
     if (st != NEXAR_OK)
         return st;
     names = names_of(comm, call);
@@ -110,6 +117,7 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
     op->recv.dst = buf;
     op->recv.own = own;
     op->recv.cap = nbytes;
+    nx_op_tell(&op->op, NX_RECORD_RECV, comm->id, op->recv.key.id, src, nbytes);
     return nx_recv_op_run(op, info, op_out);
 }
 
@@ -207,12 +215,17 @@ nexar_status nexar_probe(nexar_comm *comm, uint32_t src, uint32_t tag, nexar_rec
         st = check_rank(comm, "probe", "src", src, true);
     if (st == NEXAR_OK)
         st = nx_deadline(opts, comm->timeout, &now, &deadline);
+    if (st == NEXAR_OK)
+        st = nx_comm_stopped(comm, "probe");
     if (st != NEXAR_OK)
         return st;
     key.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src);
     key.scope = comm->id;
     key.id = id_of(tag, opts);
     st = nx_lane_probe(&comm->net->lanes, &key, deadline, &from, &id, &len);
+    if (st == NEXAR_ECLOSED)
+        return nx_comm_stopped(comm, "probe") == NEXAR_OK ? nx_fail(st, "probe: the communicator is closed")
+                                                          : nx_last_error()->status;
     if (st == NEXAR_EAGAIN)
         return nx_fail(NEXAR_ETIMEDOUT, "probe: no such message after %.3g s", (double)(nx_now() - now) / 1e9);
     if (st == NEXAR_EPEER && src != NEXAR_ANY && src != comm->rank)

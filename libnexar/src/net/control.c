@@ -85,6 +85,11 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
     case NX_KIND_OP_ABORTED:
         conn->net->events.aborted(conn->net->owner, peer->rank, &message->op_aborted);
         break;
+    case NX_KIND_ASK:
+    case NX_KIND_TELL:
+    case NX_KIND_COMM_ABORTED:
+        conn->net->events.word(conn->net->owner, peer->rank, message);
+        break;
     default:
         if (!conn->owner->control(conn->owner_arg, conn, message))
             nx_conn_fault(conn, "it sent an unexpected %s", nx_message_name(message->kind));

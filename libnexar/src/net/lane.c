@@ -151,6 +151,8 @@ nexar_status nx_lane_probe(struct nx_lanes *lanes, const struct nx_key *key, nx_
         nx_lock(&lanes->lock);
         found = look(lanes, key, &st, from, id, len);
         scope = nx_scope_find(lanes, key->scope);
+        if (scope != NULL && scope->stopped)
+            scope = NULL;
         if (!found && waited == NEXAR_OK && scope != NULL)
             nx_list_push_back(&scope->probes, &probe.link);
         nx_unlock(&lanes->lock);

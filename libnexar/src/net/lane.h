@@ -122,6 +122,7 @@ struct nx_scope {
     struct nx_hash_node node;
     uint64_t id;
     bool claimed;                              /* a communicator has it; else only arrivals know it */
+    bool stopped;                              /* it was aborted: nobody waits for messages any more */
     uint32_t maker;                            /* while it is not claimed: the peer whose message made it */
     struct nx_list wildcards;                  /* posted receives with ANY */
     struct nx_list unread;                     /* P2P, in the order of arrival */
@@ -234,6 +235,12 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
 /* Makes or takes over the scope of a communicator.  NEXAR_ENOMEM; NEXAR_EINVAL if it has one. */
 nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner, const struct nx_scope_events *events,
                            struct nx_scope **scope);
+/* The owner of a communicator's scope, held by its events; NULL if there is none. */
+void *nx_scope_owner(struct nx_lanes *lanes, uint64_t id);
+/* All owners, held; at most `max`.  Returns how many. */
+uint32_t nx_scope_list(struct nx_lanes *lanes, void **owners, uint32_t max);
+/* Ends those who probe, now and later, with NEXAR_ECLOSED. */
+void nx_scope_stop(struct nx_lanes *lanes, struct nx_scope *scope);
 /* Drops what is unread.  All its receives are done. */
 void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope);
 

@@ -36,7 +36,8 @@ nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config,
     nx_mutex_init(&net->lock, NX_LOCK_NODE);
     nx_list_init(&net->ops);
     net->completions = nx_completions_new();
-    if (net->completions == NULL)
+    net->recorder = nx_calloc(1, sizeof(*net->recorder));
+    if (net->completions == NULL || net->recorder == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for a node");
     st = nx_lanes_init(&net->lanes, config->size, &config->limits, &lane_events, net);
     if (st != NEXAR_OK)
@@ -60,6 +61,8 @@ void nx_net_fini(struct nx_net *net)
     net->peer = NULL;
     nx_completions_drop(net->completions);
     net->completions = NULL;
+    nx_free(net->recorder);
+    net->recorder = NULL;
     nx_mutex_fini(&net->lock);
 }
 
@@ -116,6 +119,57 @@ void nx_net_close_ops(struct nx_net *net, nexar_status why)
         nx_lock(&net->lock);
     }
     nx_unlock(&net->lock);
+}
+
+uint32_t nx_net_list_ops(struct nx_net *net, struct nexar_op **ops, uint32_t max)
+{
+    uint32_t n = 0;
+
+    nx_lock(&net->lock);
+    nx_list_for_each_safe(pos, tmp, &net->ops)
+    {
+        struct nexar_op *op = nx_container_of(pos, struct nx_inflight, link)->op;
+
+        if (!atomic_load(&op->told.set))
+            continue;
+        if (n < max) {
+            nx_op_hold(op);
+            ops[n] = op;
+        }
+        n++;
+    }
+    nx_unlock(&net->lock);
+    return n;
+}
+
+/* One that is to be condemned and was not yet, held. */
+static struct nexar_op *next_to_condemn(struct nx_net *net, uint64_t comm)
+{
+    struct nexar_op *found = NULL;
+
+    nx_lock(&net->lock);
+    for (struct nx_list *pos = net->ops.next; found == NULL && pos != &net->ops; pos = pos->next) {
+        struct nx_inflight *inflight = nx_container_of(pos, struct nx_inflight, link);
+        struct nx_record told;
+
+        if (inflight->condemned || !nx_op_told(inflight->op, &told) || told.comm != comm || told.kind == NX_RECORD_COLL)
+            continue;
+        inflight->condemned = true;
+        found = inflight->op;
+        nx_op_hold(found);
+    }
+    nx_unlock(&net->lock);
+    return found;
+}
+
+void nx_net_condemn_ops(struct nx_net *net, uint64_t comm, const nexar_error *error, nexar_status why)
+{
+    struct nexar_op *op;
+
+    while ((op = next_to_condemn(net, comm)) != NULL) {
+        nx_op_condemn(op, error, why);
+        nx_op_drop(op);
+    }
 }
 
 void nx_net_wait_ops(struct nx_net *net)

@@ -4,6 +4,7 @@
 
 #include "base/completion.h"
 #include "base/engine.h"
+#include "base/record.h"
 #include "net/lane.h"
 #include "nexar/comm.h"
 #include "wire/message.h"
@@ -31,6 +32,11 @@ struct nx_net_events {
     void (*gone)(void *owner, uint32_t peer, nexar_status why);
     /* A rank has ended an operation early. */
     void (*aborted)(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted);
+    /* It says something about a communicator: NX_KIND_ASK, NX_KIND_TELL or NX_KIND_COMM_ABORTED. */
+    void (*word)(void *owner, uint32_t peer, const struct nx_message *message);
+    /* Any thread.  A message to or from `peer` has run out of time.  True: it is ended later (nx_op_condemn), when more
+     * is known. */
+    bool (*late)(void *owner, uint64_t comm, struct nexar_op *op, uint32_t peer);
 };
 
 struct nx_net {
@@ -42,6 +48,10 @@ struct nx_net {
     /* own locks */
     struct nx_lanes lanes;
     struct nx_completions *completions;
+    struct nx_recorder *recorder;
+    char *dump_folder; /* owned; NULL: none; comm/dump.h's */
+    struct nx_list dump_link;
+    _Atomic nx_time dumped_at; /* because of an error; 0: never */
     struct nx_net_stats stats;
     /* lock: ops in flight, of all kinds */
     struct nx_mutex lock;
@@ -55,6 +65,7 @@ struct nx_inflight {
     struct nx_list link;
     struct nexar_op *op;
     bool cancelled;
+    bool condemned;
 };
 
 nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config, const struct nx_net_events *events,
@@ -69,6 +80,11 @@ void nx_net_op_end(struct nx_net *net, struct nx_inflight *inflight);
 /* No more ops begin; those in flight are told to end with `why`.  A send on its way ends when it has arrived, or with
  * its connection. */
 void nx_net_close_ops(struct nx_net *net, nexar_status why);
+/* Any thread.  The ops in flight that have said what they are, held, oldest first; at most `max`.  Returns how many
+ * there are. */
+uint32_t nx_net_list_ops(struct nx_net *net, struct nexar_op **ops, uint32_t max);
+/* Condemns those of one communicator that move messages; see nx_op_condemn. */
+void nx_net_condemn_ops(struct nx_net *net, uint64_t comm, const nexar_error *error, nexar_status why);
 /* Blocks until the last op has ended. */
 void nx_net_wait_ops(struct nx_net *net);
 

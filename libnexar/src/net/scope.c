@@ -107,6 +107,48 @@ static void drop_unread(struct nx_lanes *lanes, struct nx_list *head, struct nx_
     nx_list_for_each_safe(pos, tmp, head) nx_msg_discard(lanes, nx_container_of(pos, struct nx_msg, scope_link), todo);
 }
 
+void *nx_scope_owner(struct nx_lanes *lanes, uint64_t id)
+{
+    struct nx_scope *scope;
+    void *owner = NULL;
+
+    nx_lock(&lanes->lock);
+    scope = nx_scope_find(lanes, id);
+    if (scope != NULL && scope->claimed && scope->events != NULL) {
+        owner = scope->owner;
+        scope->events->hold(owner);
+    }
+    nx_unlock(&lanes->lock);
+    return owner;
+}
+
+uint32_t nx_scope_list(struct nx_lanes *lanes, void **owners, uint32_t max)
+{
+    uint32_t n = 0;
+
+    nx_lock(&lanes->lock);
+    for (struct nx_hash_node *node = nx_hash_walk(&lanes->scopes, NULL); node != NULL && n < max;
+         node = nx_hash_walk(&lanes->scopes, node)) {
+        struct nx_scope *scope = nx_container_of(node, struct nx_scope, node);
+
+        if (!scope->claimed || scope->events == NULL)
+            continue;
+        scope->events->hold(scope->owner);
+        owners[n++] = scope->owner;
+    }
+    nx_unlock(&lanes->lock);
+    return n;
+}
+
+void nx_scope_stop(struct nx_lanes *lanes, struct nx_scope *scope)
+{
+    nx_lock(&lanes->lock);
+    scope->stopped = true;
+    nx_list_for_each_safe(pos, tmp, &scope->probes)
+        nx_waiter_wake(&nx_container_of(pos, struct nx_probe, link)->waiter);
+    nx_unlock(&lanes->lock);
+}
+
 void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope)
 {
     struct nx_list *pos;

@@ -86,7 +86,9 @@ static void word_error(struct nexar_op *op, struct nx_net *net, const struct nx_
     char what[192];
 
     describe(net, names, word, key, what, sizeof(what));
-    if (status == NEXAR_ETIMEDOUT) {
+    if ((status == NEXAR_ETIMEDOUT || status == NEXAR_ECANCELLED) && nx_op_verdict(op, error)) {
+        status = error->status;
+    } else if (status == NEXAR_ETIMEDOUT) {
         nx_error_set(error, status, rank, "%s: %s after %.3g s", what,
                      strcmp(word, "to") == 0 ? "not taken" : "nothing", elapsed);
         nx_error_hint(error, "see whether that rank is still at work and makes the matching call; or give more time");
@@ -102,6 +104,13 @@ static void word_error(struct nexar_op *op, struct nx_net *net, const struct nx_
     error->elapsed_ns = (uint64_t)(nx_now() - op->begun);
 }
 
+/* Out of time: whether others are asked first what they do. */
+static bool ask(struct nexar_op *op, struct nx_net *net, const struct nx_names *names, uint32_t peer)
+{
+    return op->told.set && peer != NX_ANY_PEER && peer != net->config.rank &&
+           net->events.late(net->owner, names->comm, op, peer);
+}
+
 /* ---- sends ---- */
 
 static void send_done(struct nx_send_req *req, nexar_status status)
@@ -110,16 +119,21 @@ static void send_done(struct nx_send_req *req, nexar_status status)
     struct nx_key key = {.peer = req->peer->rank, .lane = req->head.lane, .id = req->head.id};
     nexar_error error;
 
+    error.peer = NEXAR_NO_RANK;
     if (status != NEXAR_OK)
         word_error(&op->op, op->net, &op->names, "to", &key, status, &error);
+    status = status == NEXAR_OK ? status : error.status;
+    nx_op_record(&op->op, op->net->recorder, status, error.peer, nx_now());
     nx_net_op_end(op->net, &op->inflight);
-    nx_op_finish(&op->op, status == NEXAR_OK ? status : error.status, &error);
+    nx_op_finish(&op->op, status, &error);
 }
 
 static void send_cancel(struct nexar_op *base, nexar_status why)
 {
     struct nx_send_op *op = nx_container_of(base, struct nx_send_op, op);
 
+    if (why == NEXAR_ETIMEDOUT && ask(base, op->net, &op->names, op->req.peer->rank))
+        return;
     /* Its memory is in use until the peer has it, wanted or not. */
     nx_send_cancel(&op->req, why);
 }
@@ -184,8 +198,10 @@ nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_o
         /* Done already: sent from a copy, or refused. */
         nexar_error error;
 
+        error.peer = NEXAR_NO_RANK;
         if (st != NEXAR_OK)
             word_refusal(op, peer, &error);
+        nx_op_record(&op->op, op->net->recorder, st, error.peer, op->op.begun); /* which took no time */
         nx_net_op_end(op->net, &op->inflight);
         hurry = st == NEXAR_OK && op_out == NULL && !op->req.gathered;
         nx_op_finish(&op->op, st, &error);
@@ -193,6 +209,8 @@ nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_o
             nx_engine_kick(true);
     } else if (atomic_load(&op->net->closed)) {
         send_cancel(&op->op, NEXAR_ECLOSED); /* closing may have come by before it was sent */
+    } else if (atomic_load(&op->op.verdict) != NULL) {
+        send_cancel(&op->op, NEXAR_ECANCELLED); /* so may an abort */
     }
     return nx_op_return(&op->op, op_out, NULL);
 }
@@ -215,6 +233,24 @@ static nexar_status check_frame(struct nx_recv_op *op)
     return st;
 }
 
+/* With what came, not with what was asked for. */
+static void record_recv(struct nx_recv_op *op, nexar_status status, uint32_t peer)
+{
+    struct nx_record r;
+
+    if (!nx_op_told(&op->op, &r))
+        return;
+    if (status == NEXAR_OK) {
+        r.call = op->op.info.source;
+        r.id = (r.id & ~(uint64_t)UINT32_MAX) | op->op.info.tag;
+        r.count = op->op.info.nbytes;
+    }
+    r.ended = nx_now();
+    r.peer = status == NEXAR_OK ? NEXAR_NO_RANK : peer;
+    r.status = (uint8_t)-status;
+    nx_record_put(op->net->recorder, &r);
+}
+
 static void recv_done(struct nx_recv *recv, nexar_status status)
 {
     struct nx_recv_op *op = nx_container_of(recv, struct nx_recv_op, recv);
@@ -222,6 +258,7 @@ static void recv_done(struct nx_recv *recv, nexar_status status)
     char what[192], why[192] = "";
     nexar_error error;
 
+    error.peer = NEXAR_NO_RANK;
     if (status == NEXAR_EMSGSIZE)
         snprintf(why, sizeof(why), "the message has %llu bytes, the buffer %zu; it can still be received",
                  (unsigned long long)recv->len, recv->cap);
@@ -245,6 +282,7 @@ static void recv_done(struct nx_recv *recv, nexar_status status)
         op->op.info = (nexar_recv_info){
             .source = nx_names_rank(&op->names, recv->from), .tag = (uint32_t)recv->id, .nbytes = recv->len};
     }
+    record_recv(op, status, error.peer);
     nx_net_op_end(op->net, &op->inflight);
     nx_op_finish(&op->op, status, &error);
 }
@@ -253,7 +291,8 @@ static void recv_cancel(struct nexar_op *base, nexar_status why)
 {
     struct nx_recv_op *op = nx_container_of(base, struct nx_recv_op, op);
 
-    nx_lane_cancel(&op->net->lanes, &op->recv, why);
+    if (why != NEXAR_ETIMEDOUT || !ask(base, op->net, &op->names, op->recv.key.peer))
+        nx_lane_cancel(&op->net->lanes, &op->recv, why);
 }
 
 static void recv_describe(struct nexar_op *base, char *text, size_t cap)
@@ -304,6 +343,8 @@ nexar_status nx_recv_op_run(struct nx_recv_op *op, nexar_recv_info *info, nexar_
     nx_lane_post(&op->net->lanes, &op->recv);
     if (atomic_load(&op->net->closed))
         recv_cancel(&op->op, NEXAR_ECLOSED); /* closing may have come by before it was posted */
+    else if (atomic_load(&op->op.verdict) != NULL)
+        recv_cancel(&op->op, NEXAR_ECANCELLED); /* so may an abort */
     return nx_op_return(&op->op, op_out, info);
 }
 

@@ -8,6 +8,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "coll/exec.h"
+#include "comm/abort.h"
+#include "comm/dump.h"
+#include "comm/inquiry.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +58,40 @@ static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborte
         nx_coll_aborted(node->comm, peer, aborted);
 }
 
-static const struct nx_net_events net_events = {.gone = peer_gone, .aborted = op_aborted};
+static void word(void *owner, uint32_t peer, const struct nx_message *m)
+{
+    struct nx_node *node = owner;
+    nexar_comm *comm;
+
+    switch ((int)m->kind) {
+    case NX_KIND_ASK:
+        comm = nx_scope_owner(&node->net.lanes, m->ask.comm);
+        nx_inquiry_asked(&node->net, comm, peer, &m->ask);
+        break;
+    case NX_KIND_TELL:
+        comm = nx_scope_owner(&node->net.lanes, m->tell.comm);
+        if (comm != NULL)
+            nx_inquiry_told(comm, peer, &m->tell);
+        break;
+    default:
+        comm = nx_scope_owner(&node->net.lanes, m->comm_aborted.comm);
+        if (comm != NULL)
+            nx_comm_aborted(comm, peer, &m->comm_aborted);
+    }
+    nx_comm_drop(comm);
+}
+
+static bool late(void *owner, uint64_t id, struct nexar_op *op, uint32_t peer)
+{
+    struct nx_node *node = owner;
+    nexar_comm *comm = nx_scope_owner(&node->net.lanes, id);
+    bool asked = comm != NULL && nx_inquiry_message(comm, op, nx_comm_rank_of(comm, peer));
+
+    nx_comm_drop(comm);
+    return asked;
+}
+
+static const struct nx_net_events net_events = {.gone = peer_gone, .aborted = op_aborted, .word = word, .late = late};
 
 /* ---- joining: on the engine ---- */
 
@@ -83,6 +119,8 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
     nexar_status st = nx_net_init(&node->net, &config, &net_events, node);
 
     node->net_open = true;
+    if (st == NEXAR_OK)
+        st = nx_dump_open(&node->net, o->dump_folder);
     if (st == NEXAR_OK)
         st = nx_comm_new(&node->net, NX_WORLD_ID, rank, size, NULL, o->timeout, &node->select, &node->comm);
     return st;
@@ -205,6 +243,7 @@ static void cancel_joining(void *arg)
 /* After the connections, and after the last op. */
 static void free_rest(struct nx_node *node)
 {
+    nx_dump_close(&node->net);
     if (node->comm != NULL)
         nx_comm_detach(node->comm);
     nx_comm_drop(node->comm);

@@ -83,6 +83,7 @@ static nexar_status fill(struct nx_setup *setup)
         .lane_bytes = c->lane_bytes, .lane_messages = c->lane_messages, .unread_bytes = c->unread_bytes};
     o->tune = c->coll_tune;
     o->reproducible = c->reproducible != 0;
+    o->dump_folder = c->dump_dir;
     o->mesh.connection_window = c->connection_window;
     o->mesh.stream_window = c->stream_window;
     o->mesh.keep_alive = c->heartbeat_ns;

@@ -226,6 +226,23 @@ struct nx_msg_recall {
     uint32_t order;
 };
 
+/* "What are you doing?" and the answer, by a rank whose operation has run out of time. */
+struct nx_msg_ask {
+    uint64_t id;             /* of the question */
+    uint64_t comm, sequence; /* of a collective; 0: none */
+};
+
+struct nx_msg_tell {
+    uint64_t id, comm;
+    uint8_t state; /* of that collective there: enum nx_tell_state */
+    struct nx_text doing;
+};
+
+struct nx_msg_comm_aborted {
+    uint64_t comm;
+    struct nx_text reason;
+};
+
 /* XX(NAME, number, struct and member, lane, fields in the order of the layout) */
 #define NX_MESSAGE_MAP(XX, F)                                                                                          \
     XX(HELLO, 0, hello, CONTROL,                                                                                       \
@@ -277,7 +294,10 @@ struct nx_msg_recall {
     XX(OP_ABORTED, 79, op_aborted, CONTROL,                                                                            \
        F(op_aborted, status) F(op_aborted, rank) F(op_aborted, comm) F(op_aborted, sequence) F(op_aborted, call)       \
            F(op_aborted, count) F(op_aborted, reason))                                                                 \
-    XX(RECALL, 80, recall, CONTROL, F(recall, lane) F(recall, scope) F(recall, id) F(recall, order))
+    XX(RECALL, 80, recall, CONTROL, F(recall, lane) F(recall, scope) F(recall, id) F(recall, order))                   \
+    XX(ASK, 81, ask, CONTROL, F(ask, id) F(ask, comm) F(ask, sequence))                                                \
+    XX(TELL, 82, tell, CONTROL, F(tell, id) F(tell, comm) F(tell, state) F(tell, doing))                               \
+    XX(COMM_ABORTED, 83, comm_aborted, CONTROL, F(comm_aborted, comm) F(comm_aborted, reason))
 
 #define NX_NO_FIELDS(member, field)
 

@@ -101,6 +101,11 @@ static inline void host_aborted(void *arg, uint32_t peer, const struct nx_msg_op
     (void)arg, (void)peer, (void)aborted;
 }
 
+static inline void host_word(void *arg, uint32_t peer, const struct nx_message *message)
+{
+    (void)arg, (void)peer, (void)message;
+}
+
 static inline struct nx_quic_config *host_config(const struct host *h, bool client, const char *alpn)
 {
     struct nx_quic_settings s = {.client = client,
@@ -127,7 +132,7 @@ static const struct nx_lane_limits host_limits = {
 static inline void host_open(struct host *h, const char *alpn)
 {
     static const char *const alpns[] = {"libnexar/1", "nexar/1"};
-    static const struct nx_net_events events = {.gone = host_gone, .aborted = host_aborted};
+    static const struct nx_net_events events = {.gone = host_gone, .aborted = host_aborted, .word = host_word};
     struct nx_net_config config = {
         .rank = 0, .size = 2, .small_bytes = 16384, .inflight_bytes = 8 << 20, .limits = host_limits};
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
