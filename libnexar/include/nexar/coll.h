@@ -53,9 +53,9 @@ typedef struct nexar_compression {
  *  of which only k elements are not 0, and is still bitwise the same on all ranks.
  *
  *  BFLOAT16, FLOAT8, INT8: every rank's vector is rounded once, these are summed by rank in float32, and the sum is
- *  rounded once more on the way back; avg divides it at the end.  The greatest magnitude of a block is exact to 1/127
- *  (INT8) or 1/448 (FLOAT8) of it.  NaN, infinities and, with a scale, sums that are too large come out as NaN, in
- *  BFLOAT16 infinities as infinities.
+ *  rounded once more on the way back; avg divides it at the end.  INT8 has steps of 1/127 of the greatest magnitude of
+ *  a block, FLOAT8 4 bits of precision, BFLOAT16 8.  NaN, infinities and, with a scale, sums that are too large come
+ *  out as NaN, in BFLOAT16 infinities as infinities.
  *  TOP_K, RANDOM_K: elements that nobody sent are 0.  With a residual what a rank does not send is not lost: its vector
  *  is `send` plus `residual`, and `residual` becomes what was left of that.  Zeros to begin with; one for each tensor.
  *  Unless the call ends with NEXAR_OK, `residual` stays as it was.  It must not overlap `send` and `recv`, and belongs

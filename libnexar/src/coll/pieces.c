@@ -25,6 +25,8 @@ static nexar_status check_vector(const char *call, const nexar_vector *v, size_t
     if (v->count > PTRDIFF_MAX / size)
         return nx_fail(NEXAR_EINVAL, "%s has %zu elements of %zu bytes, more than memory can hold", where, v->count,
                        size);
+    if (v->reserved != 0)
+        return nx_fail(NEXAR_EINVAL, "%s: reserved is %u; it must be 0", where, v->reserved);
     if (v->base == NULL && v->count != 0)
         return nx_fail(NEXAR_EINVAL, "%s is NULL and should have %zu elements", where, v->count);
     return NEXAR_OK;

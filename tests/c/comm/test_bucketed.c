@@ -145,6 +145,7 @@ static void wrong(nexar_comm *comm, void *arg)
         const char *words;
     } bad[] = {
         {{good, {NULL, 1, NEXAR_INT8, 0}}, 2, NEXAR_SUM, "array 1 is NULL and should have 1 elements"},
+        {{{y, 8, NEXAR_INT8, 1}}, 1, NEXAR_SUM, "array 0: reserved is 1"},
         {{good, {y, 8, (nexar_dtype)40, 0}}, 2, NEXAR_SUM, "array 1: 40 is not a data type"},
         {{{truths, 2, NEXAR_BOOL, 0}}, 1, NEXAR_SUM, "array 0: sum of bool does not exist"},
         {{{x, 8, NEXAR_INT32, 0}, {y, 8, NEXAR_FLOAT32, 0}}, 2, NEXAR_BXOR, "array 1: bxor of float32 does not exist"},
