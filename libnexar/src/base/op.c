@@ -36,6 +36,7 @@ void nx_op_init(struct nexar_op *op, const struct nx_op_class *class, struct nx_
     op->receives = false;
     atomic_init(&op->refs, 2);
     atomic_init(&op->done, false);
+    atomic_init(&op->timed, false);
     atomic_init(&op->told.set, false);
     atomic_init(&op->asked, false);
     atomic_init(&op->verdict, NULL);
@@ -81,13 +82,13 @@ void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *e
     }
     nx_lock(&op->lock);
     op->status = status;
-    atomic_store_explicit(&op->done, true, memory_order_release);
+    atomic_store(&op->done, true);
     nx_list_for_each_safe(pos, tmp, &op->waiters) nx_waiter_wake(nx_container_of(pos, struct tie, link)->waiter);
     if (op->notify)
         nx_completion_push(op->completions, op->cookie);
     nx_unlock(&op->lock);
     /* After `done`: nx_op_return sets the timer and then looks at `done`, so that one of the two takes it away. */
-    if (nx_timer_cancel(&op->timer))
+    if (atomic_load(&op->timed) && nx_timer_cancel(&op->timer))
         nx_op_drop(op);
     nx_op_drop(op);
 }
@@ -195,9 +196,10 @@ nexar_status nx_op_return(struct nexar_op *op, nexar_op **op_out, nexar_recv_inf
     if (op_out != NULL) {
         if (op->deadline != NX_NEVER) {
             nx_op_hold(op);
+            atomic_store(&op->timed, true);
             nx_timer_set(&op->timer, op->deadline);
             /* It may have finished before the timer was set, and then nobody else takes it away. */
-            if (nx_op_done(op) && nx_timer_cancel(&op->timer))
+            if (atomic_load(&op->done) && nx_timer_cancel(&op->timer))
                 nx_op_drop(op);
         }
         *op_out = op;

@@ -37,6 +37,7 @@ struct nexar_op {
     /* atomic */
     _Atomic uint32_t refs; /* one of the user, one of the owner until it finishes, one of the timer while it is set */
     _Atomic bool done;
+    _Atomic bool timed; /* the timer is set, or about to be */
     struct nx_told told;
     _Atomic bool asked;           /* its deadline has passed, and others are asked what they do */
     nexar_error *_Atomic verdict; /* owned; what to say if it is ended early */

@@ -45,6 +45,69 @@ static nexar_status send_self(nexar_comm *comm, struct nx_send_op *op, nexar_op 
     return nx_op_return(&op->op, op_out, NULL);
 }
 
+static bool are_fine(const nexar_call_opts *opts)
+{
+    return opts == NULL || (opts->size >= sizeof(*opts) && opts->timeout_ns >= 0);
+}
+
+/* Of a message that needed no op, and no time. */
+static void record(nexar_comm *comm, enum nx_record_kind kind, uint64_t id, uint32_t rank, uint64_t nbytes)
+{
+    nx_time now = nx_now();
+    struct nx_record r = {.comm = comm->id,
+                          .id = id,
+                          .call = rank,
+                          .count = nbytes,
+                          .begun = now,
+                          .ended = now,
+                          .peer = NEXAR_NO_RANK,
+                          .kind = (uint8_t)kind};
+
+    nx_record_put(comm->net->recorder, &r);
+}
+
+/* A small message that leaves at once needs no op.  False: it has not left. */
+static bool send_now(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
+                     const nexar_call_opts *opts)
+{
+    uint32_t world = nx_comm_world(comm, dest);
+    struct nx_send_req req;
+
+    if (!are_fine(opts) || dest == comm->rank || atomic_load_explicit(&comm->net->closed, memory_order_relaxed))
+        return false;
+    req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = id_of(tag, opts)};
+    req.prefix_len = 0;
+    req.payload = buf;
+    req.payload_len = nbytes;
+    req.order = &comm->scope->peer[world].send_order;
+    if (!nx_send_now(comm->net->peer[world], &req))
+        return false;
+    record(comm, NX_RECORD_SEND, req.head.id, dest, nbytes);
+    if (!req.gathered)
+        nx_engine_kick(true);
+    return true;
+}
+
+/* A small message that is here already needs none either. */
+static bool recv_now(nexar_comm *comm, void *buf, size_t nbytes, const struct nx_key *key, const nexar_call_opts *opts,
+                     nexar_recv_info *info)
+{
+    struct nx_recv recv;
+
+    if (!are_fine(opts) || atomic_load_explicit(&comm->net->closed, memory_order_relaxed))
+        return false;
+    recv.key = *key;
+    recv.dst = buf;
+    recv.cap = nbytes;
+    if (!nx_lane_take(&comm->net->lanes, &recv))
+        return false;
+    recv.from = nx_comm_rank_of(comm, recv.from);
+    record(comm, NX_RECORD_RECV, recv.id, recv.from, recv.len);
+    if (info != NULL)
+        *info = (nexar_recv_info){.source = recv.from, .tag = (uint32_t)recv.id, .nbytes = recv.len};
+    return true;
+}
+
 static nexar_status start_send(nexar_comm *comm, const char *call, const void *buf, size_t nbytes, uint32_t dest,
                                uint32_t tag, const nexar_call_opts *opts, nexar_op **op_out)
 {
@@ -63,9 +126,11 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
     if (st == NEXAR_OK && tag == NEXAR_ANY)
         st = nx_fail(NEXAR_EINVAL, "%s: the tag must be below %u", call, NEXAR_ANY);
     if (st == NEXAR_OK)
-        st = nx_deadline(opts, comm->timeout, &now, &deadline);
-    if (st == NEXAR_OK)
         st = nx_comm_stopped(comm, call);
+    if (st == NEXAR_OK && op_out == NULL && send_now(comm, buf, nbytes, dest, tag, opts))
+        return NEXAR_OK;
+    if (st == NEXAR_OK)
+        st = nx_deadline(opts, comm->timeout, &now, &deadline);
     if (st != NEXAR_OK)
         return st;
     names = names_of(comm, call);
@@ -89,6 +154,7 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
 {
     struct nx_names names;
     struct nx_recv_op *op;
+    struct nx_key key;
     nx_time now, deadline;
     nexar_status st = nx_comm_check(comm, call, op_out == NULL);
 
@@ -101,19 +167,23 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
     if (st == NEXAR_OK && !own)
         st = check_buffer(call, buf, nbytes);
     if (st == NEXAR_OK)
-        st = nx_deadline(opts, comm->timeout, &now, &deadline);
-    if (st == NEXAR_OK)
         st = nx_comm_stopped(comm, call);
+    if (st != NEXAR_OK)
+        return st;
+    key = (struct nx_key){.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src),
+                          .lane = NX_LANE_P2P,
+                          .scope = comm->id,
+                          .id = id_of(tag, opts)};
+    if (op_out == NULL && recv_now(comm, buf, nbytes, &key, opts, info))
+        return NEXAR_OK;
+    st = nx_deadline(opts, comm->timeout, &now, &deadline);
     if (st != NEXAR_OK)
         return st;
     names = names_of(comm, call);
     st = nx_recv_op_new(comm->net, &names, deadline, &op);
     if (st != NEXAR_OK)
         return st;
-    op->recv.key = (struct nx_key){.peer = src == NEXAR_ANY ? NX_ANY_PEER : nx_comm_world(comm, src),
-                                   .lane = NX_LANE_P2P,
-                                   .scope = comm->id,
-                                   .id = id_of(tag, opts)};
+    op->recv.key = key;
     op->recv.dst = buf;
     op->recv.own = own;
     op->recv.cap = nbytes;

@@ -7,6 +7,8 @@
 
 #include "net/match.h"
 
+#include <string.h>
+
 /* ---- sources ---- */
 
 void nx_source_init(struct nx_source *source, void (*resume)(struct nx_source *))
@@ -271,6 +273,35 @@ void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status stat
         nx_msg_free(msg);
     if (recv != NULL)
         recv->done(recv, status);
+}
+
+/* ---- all in one ---- */
+
+nexar_status nx_arrive_small(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, bool ordered,
+                             struct nx_source *source, const uint8_t *payload)
+{
+    struct nx_msg *msg = nx_msg_new(peer, head, NULL);
+    struct nx_todo todo;
+    nexar_status st;
+
+    if (msg == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for a message");
+    memcpy(msg->bytes, payload, head->len);
+    msg->got = head->len;
+    msg->small = msg->complete = true;
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    nx_list_remove(&source->link);
+    st = admit(lanes, msg, ordered, source, &todo);
+    if (st == NEXAR_OK && msg->flow != NULL)
+        nx_msg_account(lanes, msg, (int64_t)head->len); /* nobody waited for it */
+    if (st == NEXAR_ECLOSED)
+        atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+    if (st != NEXAR_OK)
+        nx_msg_free(msg);
+    return st == NEXAR_ECLOSED ? NEXAR_OK : st;
 }
 
 /* ---- to oneself ---- */

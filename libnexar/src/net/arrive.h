@@ -36,6 +36,11 @@ size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t
 /* The message is complete (NEXAR_OK) or will never be.  The message may not be used after this. */
 void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status status);
 
+/* All of it in one, for a message of at most NX_MSG_SMALL bytes that are all here, on a stream of many.  NEXAR_OK: it
+ * has been dealt with.  NEXAR_EAGAIN, NEXAR_ENOMEM, NEXAR_EPROTO: as nx_arrive_begin. */
+nexar_status nx_arrive_small(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, bool ordered,
+                             struct nx_source *source, const uint8_t *payload);
+
 /* A whole message from this process to itself: any thread.  NEXAR_ENOMEM. */
 nexar_status nx_arrive_local(struct nx_lanes *lanes, uint32_t self, const struct nx_head *head, const void *payload);
 

@@ -5,6 +5,8 @@
 
 #include "net/match.h"
 
+#include <string.h>
+
 nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct nx_lane_limits *limits,
                            const struct nx_lane_events *events, void *owner)
 {
@@ -120,6 +122,28 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv)
     nx_todo_run(lanes, &todo);
 }
 
+bool nx_lane_take(struct nx_lanes *lanes, struct nx_recv *recv)
+{
+    struct nx_msg *msg;
+
+    nx_lock(&lanes->lock);
+    msg = nx_msg_unread(lanes, &recv->key);
+    if (msg == NULL || !msg->small || msg->len > recv->cap) {
+        nx_unlock(&lanes->lock);
+        return false;
+    }
+    recv->from = msg->key.peer;
+    recv->id = msg->key.id;
+    recv->len = msg->len;
+    nx_msg_leave(lanes, msg);
+    nx_unlock(&lanes->lock);
+    if (msg->len != 0)
+        memcpy(recv->dst, msg->bytes, msg->len);
+    atomic_fetch_add_explicit(&lanes->stats.copies, msg->len, memory_order_relaxed);
+    nx_msg_free(msg);
+    return true;
+}
+
 /* With the lock: true if there is one, or can be none any more. */
 static bool look(struct nx_lanes *lanes, const struct nx_key *key, nexar_status *st, uint32_t *from, uint64_t *id,
                  uint64_t *len)
@@ -229,6 +253,8 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
     for (node = nx_hash_walk(&lanes->scopes, NULL); node != NULL; node = nx_hash_walk(&lanes->scopes, node)) {
         struct nx_scope *scope = nx_container_of(node, struct nx_scope, node);
 
+        if (scope->peer[peer].stranger)
+            continue;
         nx_list_for_each_safe(pos, tmp, &scope->wildcards)
         {
             struct nx_recv *recv = nx_container_of(pos, struct nx_recv, link);

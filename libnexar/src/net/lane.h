@@ -88,14 +88,13 @@ struct nx_probe {
     struct nx_waiter waiter;
 };
 
-/* One that has ended here. */
-struct nx_coll_ended {
-    uint64_t sequence, call, count;
-    bool well;
+/* What was called here, from this sequence on until the next of these. */
+struct nx_coll_run {
+    uint64_t from, call, count;
 };
 
-/* How many of them a communicator remembers.  Of older ones it knows which was the last that failed. */
-enum { NX_COLL_ENDED = 64 };
+/* How many of them a communicator remembers, and how many collectives that failed. */
+enum { NX_COLL_RUNS = 64, NX_COLL_FAILED = 64 };
 
 /* A message of a collective that is for another call than the one that was made here. */
 struct nx_misfit {
@@ -116,24 +115,27 @@ struct nx_scope_events {
 struct nx_scope_peer {
     _Atomic uint32_t send_order; /* of the next message to it */
     uint32_t recv_order;         /* of the next message from it */
+    bool stranger;               /* no member */
 };
 
 struct nx_scope {
     struct nx_hash_node node;
     uint64_t id;
-    bool claimed;                              /* a communicator has it; else only arrivals know it */
-    bool stopped;                              /* it was aborted: nobody waits for messages any more */
-    uint32_t maker;                            /* while it is not claimed: the peer whose message made it */
-    struct nx_list wildcards;                  /* posted receives with ANY */
-    struct nx_list unread;                     /* P2P, in the order of arrival */
-    struct nx_list coll_unread;                /* COLL */
-    struct nx_list probes;                     /* struct nx_probe: threads that wait for a message to be unread */
-    struct nx_list running;                    /* struct nx_coll_call */
-    struct nx_list dropped;                    /* struct nx_coll_call: ended by others before they began here */
-    uint64_t started;                          /* sequence of the last collective that began here */
-    struct nx_coll_ended ended[NX_COLL_ENDED]; /* by sequence */
-    uint64_t forgotten;                        /* the last one that failed and is not among them */
-    const struct nx_scope_events *events;      /* NULL: nobody asks */
+    bool claimed;               /* a communicator has it; else only arrivals know it */
+    bool stopped;               /* it was aborted: nobody waits for messages any more */
+    uint32_t maker;             /* while it is not claimed: the peer whose message made it */
+    struct nx_list wildcards;   /* posted receives with ANY */
+    struct nx_list unread;      /* P2P, in the order of arrival */
+    struct nx_list coll_unread; /* COLL */
+    struct nx_list probes;      /* struct nx_probe: threads that wait for a message to be unread */
+    struct nx_list running;     /* struct nx_coll_call */
+    struct nx_list dropped;     /* struct nx_coll_call: ended by others before they began here */
+    uint64_t started;           /* sequence of the last collective that began here */
+    struct nx_coll_run runs[NX_COLL_RUNS];
+    uint64_t failed[NX_COLL_FAILED];
+    uint32_t run_count, failed_count;     /* ever; rings */
+    uint64_t forgotten;                   /* the last one that failed and is not among them */
+    const struct nx_scope_events *events; /* NULL: nobody asks */
     void *owner;
     struct nx_scope_peer peer[];
 };
@@ -206,6 +208,9 @@ void nx_lanes_fini(struct nx_lanes *lanes);
 /* "When it comes, put it here."  `done` may run before this returns. */
 void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
 
+/* If a message for it is here that is very small, it gets it now, and `done` is not called.  False: post it. */
+bool nx_lane_take(struct nx_lanes *lanes, struct nx_recv *recv);
+
 /* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run.
  * A message that was being written into it goes back among the unread, unless it is one of a collective or so much of
  * it has come that it does not fit there: then recv->spoilt says that it is lost. */
@@ -235,6 +240,9 @@ void nx_lanes_peer_gone(struct nx_lanes *lanes, uint32_t peer, nexar_status why)
 /* Makes or takes over the scope of a communicator.  NEXAR_ENOMEM; NEXAR_EINVAL if it has one. */
 nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner, const struct nx_scope_events *events,
                            struct nx_scope **scope);
+/* Its members by world rank; NULL, or never said: all.  What others send is a breach of the protocol, and their end
+ * nobody's business. */
+void nx_scope_members(struct nx_lanes *lanes, struct nx_scope *scope, const uint32_t *world, uint32_t size);
 /* The owner of a communicator's scope, held by its events; NULL if there is none. */
 void *nx_scope_owner(struct nx_lanes *lanes, uint64_t id);
 /* All owners, held; at most `max`.  Returns how many. */

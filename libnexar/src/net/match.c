@@ -1,7 +1,8 @@
 /* net/match.c - flows and the rules by which messages meet receives.
  *
  * Owner: everything under the table's lock; what follows from it (copies, callbacks, notices to senders) is collected
- * in a struct nx_todo and done after the lock is released.  It moves no payload while locked. */
+ * in a struct nx_todo and done after the lock is released.  It moves no payload while locked, but for very small
+ * ones. */
 #include "net/match.h"
 
 #include "base/slab.h"
@@ -245,7 +246,11 @@ bool nx_msg_match(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_recv *re
     msg->recv = recv;
     if (recv->fn != NULL)
         nx_reduce_stream_init(&msg->reduce, recv->fn, recv->element, recv->dst, recv->cap / recv->element);
-    if (msg->complete) {
+    if (msg->small && recv->fn == NULL) {
+        nx_msg_flush(lanes, msg);
+        nx_recv_end(recv, NEXAR_OK, todo);
+        nx_list_push_back(&todo->drop, &msg->link);
+    } else if (msg->complete) {
         recv->state = NX_RECV_BUSY;
         nx_list_push_back(&todo->deliver, &msg->link);
     } else {

@@ -15,6 +15,10 @@ struct nx_flow {
     bool held;             /* the sender was told to stop */
 };
 
+/* Payloads up to this size that are here in one piece are kept in the message itself, and copied with the lock held:
+ * that takes less time than to give it up and take it again. */
+enum { NX_MSG_SMALL = 128 };
+
 struct nx_msg {
     struct nx_key key;
     uint64_t len, call, count;
@@ -33,6 +37,8 @@ struct nx_msg {
     bool keeping;   /* the engine is at its chunks */
     bool returning; /* a cancelled receive gives back what it got; the engine keeps away */
     bool cut;       /* its end came meanwhile, and was not good */
+    bool small;     /* complete, and its payload is here: */
+    uint8_t bytes[NX_MSG_SMALL];
 };
 
 /* What is to be done after the lock is released. */

@@ -126,6 +126,10 @@ void nx_msg_put(struct nx_msg *msg, const uint8_t *bytes, size_t n)
 
 void nx_msg_flush(struct nx_lanes *lanes, struct nx_msg *msg)
 {
+    if (msg->small) {
+        nx_msg_put(msg, msg->bytes, msg->len);
+        atomic_fetch_add_explicit(&lanes->stats.copies, msg->len, memory_order_relaxed);
+    }
     while (msg->first != NULL) {
         struct nx_buffer *chunk = msg->first;
 

@@ -4,6 +4,7 @@
  * are put together (frame.c).  A message that cannot begin yet leaves one byte in QUIC's hands, so that QUIC comes
  * again with it, and does not take the stream for read to its end. */
 #include "net/frame.h"
+#include "net/match.h"
 
 #include "base/slab.h"
 
@@ -20,6 +21,7 @@ struct reader {
     struct nx_list paused; /* in conn->paused */
     bool framed;
     bool announced; /* the head was read but could not be dealt with; its last byte was left in the stream */
+    bool taken;     /* the message was small and here in one piece, and has been dealt with */
 };
 
 static struct nx_slab slab = NX_SLAB_INIT(struct reader, 256);
@@ -108,7 +110,8 @@ static nexar_status framed_payload(struct reader *r, const uint8_t *bytes, size_
 
 /* ---- messages ---- */
 
-static nexar_status announce(struct reader *r)
+/* `payload`: what is here of it. */
+static nexar_status announce(struct reader *r, const struct nx_reader *payload)
 {
     nexar_conn *conn = r->conn;
     struct nx_peer *peer = atomic_load(&conn->peer);
@@ -130,6 +133,11 @@ static nexar_status announce(struct reader *r)
         return NEXAR_EAGAIN;
     }
     r->source.shared = r->parser.many;
+    if (r->parser.many && head->len <= NX_MSG_SMALL && head->len <= (uint64_t)(payload->end - payload->at)) {
+        st = nx_arrive_small(&conn->net->lanes, peer->rank, head, ordered, &r->source, payload->at);
+        r->taken = st == NEXAR_OK;
+        return st;
+    }
     r->msg = nx_arrive_begin(&conn->net->lanes, peer->rank, head, ordered, &r->source, &st);
     return st;
 }
@@ -142,7 +150,9 @@ static void finish(struct reader *r)
         return;
     atomic_fetch_add_explicit(&stats->messages_received, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&stats->bytes_received, r->parser.head.len, memory_order_relaxed);
-    nx_arrive_end(&r->conn->net->lanes, r->msg, NEXAR_OK);
+    if (!r->taken)
+        nx_arrive_end(&r->conn->net->lanes, r->msg, NEXAR_OK);
+    r->taken = false;
     r->msg = NULL;
     r->conn->received++;
     nx_conn_drained(r->conn);
@@ -164,7 +174,7 @@ static size_t receive(void *arg, const uint8_t *bytes, size_t n)
             return n;
         case NX_PARSE_HEAD:
             again = false;
-            st = refuse(r, announce(r));
+            st = refuse(r, announce(r, &in));
             r->announced = st == NEXAR_EAGAIN;
             if (r->announced)
                 return (size_t)(in.at - bytes) - 1;
@@ -173,7 +183,7 @@ static size_t receive(void *arg, const uint8_t *bytes, size_t n)
             taken = (size_t)(piece.end - piece.at);
             if (r->framed)
                 st = framed_payload(r, piece.at, taken, &taken);
-            else
+            else if (!r->taken)
                 taken = nx_arrive_write(&r->conn->net->lanes, r->msg, piece.at, taken, &st);
             if (refuse(r, st) == NEXAR_EAGAIN) {
                 /* The parser has counted the piece: give back what was not taken. */

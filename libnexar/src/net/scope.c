@@ -52,6 +52,8 @@ struct nx_scope *nx_scope_for_arrival(struct nx_lanes *lanes, uint32_t peer, uin
     struct nx_scope *scope = nx_scope_find(lanes, id);
 
     *st = NEXAR_OK;
+    if (scope != NULL && scope->peer[peer].stranger)
+        *st = nx_fail(NEXAR_EPROTO, "it sent a message of a communicator of which it is no member");
     if (scope != NULL)
         return scope;
     if (was_closed(lanes, id)) {
@@ -100,6 +102,18 @@ nexar_status nx_scope_open(struct nx_lanes *lanes, uint64_t id, void *owner, con
     }
     nx_unlock(&lanes->lock);
     return st;
+}
+
+void nx_scope_members(struct nx_lanes *lanes, struct nx_scope *scope, const uint32_t *world, uint32_t size)
+{
+    if (world == NULL)
+        return;
+    nx_lock(&lanes->lock);
+    for (uint32_t i = 0; i < lanes->size; i++)
+        scope->peer[i].stranger = true;
+    for (uint32_t i = 0; i < size; i++)
+        scope->peer[world[i]].stranger = false;
+    nx_unlock(&lanes->lock);
 }
 
 static void drop_unread(struct nx_lanes *lanes, struct nx_list *head, struct nx_todo *todo)
@@ -175,6 +189,15 @@ void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope)
 
 /* ---- collectives ---- */
 
+static void remember_call(struct nx_scope *scope, const struct nx_coll_call *call)
+{
+    const struct nx_coll_run *last = &scope->runs[(scope->run_count - 1) % NX_COLL_RUNS];
+
+    if (scope->run_count == 0 || last->call != call->call || last->count != call->count)
+        scope->runs[scope->run_count++ % NX_COLL_RUNS] =
+            (struct nx_coll_run){.from = call->sequence, .call = call->call, .count = call->count};
+}
+
 bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
                     uint64_t *their_call, uint64_t *their_count)
 {
@@ -184,6 +207,7 @@ bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_co
     nx_list_push_back(&scope->running, &call->link);
     if (call->sequence > scope->started)
         scope->started = call->sequence;
+    remember_call(scope, call);
     nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
     {
         struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
@@ -232,19 +256,13 @@ void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call)
     nx_unlock(&lanes->lock);
 }
 
-/* Collectives may end in another order than they began. */
-static void remember(struct nx_scope *scope, const struct nx_coll_call *call, bool well)
+static void remember_failed(struct nx_scope *scope, uint64_t sequence)
 {
-    struct nx_coll_ended *place = &scope->ended[call->sequence % NX_COLL_ENDED];
-    struct nx_coll_ended old = *place;
-    struct nx_coll_ended new = {.sequence = call->sequence, .call = call->call, .count = call->count, .well = well};
+    uint64_t *place = &scope->failed[scope->failed_count++ % NX_COLL_FAILED];
 
-    if (old.sequence > new.sequence)
-        old = new;
-    else
-        *place = new;
-    if (!old.well && old.sequence > scope->forgotten)
-        scope->forgotten = old.sequence;
+    if (*place > scope->forgotten)
+        scope->forgotten = *place;
+    *place = sequence;
 }
 
 void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, bool well)
@@ -254,19 +272,35 @@ void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll
     nx_todo_init(&todo);
     nx_lock(&lanes->lock);
     nx_list_remove(&call->link);
-    remember(scope, call, well);
+    if (!well)
+        remember_failed(scope, call->sequence);
     drop_sequence(lanes, scope, call->sequence, &todo);
     nx_unlock(&lanes->lock);
     nx_todo_run(lanes, &todo);
 }
 
-/* Of one that began here and does not run.  *known: what was called, or NULL. */
-static bool ended_well(const struct nx_scope *scope, uint64_t sequence, const struct nx_coll_ended **known)
+/* Of one that began here and does not run. */
+static bool ended_well(const struct nx_scope *scope, uint64_t sequence)
 {
-    const struct nx_coll_ended *ended = &scope->ended[sequence % NX_COLL_ENDED];
+    for (uint32_t i = 0; i < NX_COLL_FAILED; i++) {
+        if (scope->failed[i] == sequence)
+            return false;
+    }
+    return sequence > scope->forgotten;
+}
 
-    *known = ended->sequence == sequence ? ended : NULL;
-    return *known != NULL ? ended->well : sequence > scope->forgotten;
+/* What was called; NULL if that was too long ago. */
+static const struct nx_coll_run *find_run(const struct nx_scope *scope, uint64_t sequence)
+{
+    uint32_t n = scope->run_count < NX_COLL_RUNS ? scope->run_count : NX_COLL_RUNS;
+
+    for (uint32_t i = 1; i <= n; i++) {
+        const struct nx_coll_run *run = &scope->runs[(scope->run_count - i) % NX_COLL_RUNS];
+
+        if (run->from <= sequence)
+            return run;
+    }
+    return NULL;
 }
 
 static struct nx_coll_call *find_running(struct nx_scope *scope, uint64_t sequence)
@@ -283,14 +317,13 @@ static struct nx_coll_call *find_running(struct nx_scope *scope, uint64_t sequen
 
 bool nx_scope_ended_well(struct nx_lanes *lanes, uint64_t id, uint64_t sequence)
 {
-    const struct nx_coll_ended *known;
     struct nx_scope *scope;
     bool well;
 
     nx_lock(&lanes->lock);
     scope = nx_scope_find(lanes, id);
     well = scope != NULL && sequence <= scope->started && find_running(scope, sequence) == NULL &&
-           ended_well(scope, sequence, &known);
+           ended_well(scope, sequence);
     nx_unlock(&lanes->lock);
     return well;
 }
@@ -321,7 +354,7 @@ static void misfit(struct nx_scope *scope, const struct nx_msg *msg, struct nx_m
 bool nx_scope_unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     uint64_t sequence = nx_tag_sequence(msg->key.id);
-    const struct nx_coll_ended *ended;
+    const struct nx_coll_run *run;
     struct nx_coll_call *call;
     bool fits;
 
@@ -335,13 +368,13 @@ bool nx_scope_unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_sco
                    todo);
         return !fits;
     }
-    if (sequence <= scope->started && ended_well(scope, sequence, &ended)) {
+    if (sequence <= scope->started && ended_well(scope, sequence)) {
+        run = find_run(scope, sequence);
         /* A note (the last step) of somebody who waits for others too has the same call, and is no news. */
-        if (ended == NULL && nx_tag_step(msg->key.id) != NX_TAG_STEP_MAX)
+        if (run == NULL && nx_tag_step(msg->key.id) != NX_TAG_STEP_MAX)
             misfit(scope, msg, (struct nx_misfit){.known = false}, todo);
-        else if (ended != NULL && (ended->call != msg->call || ended->count != msg->count))
-            misfit(scope, msg, (struct nx_misfit){.known = true, .our_call = ended->call, .our_count = ended->count},
-                   todo);
+        else if (run != NULL && (run->call != msg->call || run->count != msg->count))
+            misfit(scope, msg, (struct nx_misfit){.known = true, .our_call = run->call, .our_count = run->count}, todo);
     }
     atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
     return true;

@@ -272,7 +272,7 @@ static nexar_status take_place(struct nx_peer *peer, struct nx_send_req *req, bo
 }
 
 /* NEXAR_EAGAIN: it waits, or it is on its way. */
-static nexar_status send_now(nexar_conn *conn, struct nx_send_req *req, bool large)
+static nexar_status leave(nexar_conn *conn, struct nx_send_req *req, bool large)
 {
     nexar_status st;
 
@@ -285,9 +285,45 @@ static nexar_status send_now(nexar_conn *conn, struct nx_send_req *req, bool lar
     return st;
 }
 
-nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
+static void prepare(struct nx_peer *peer, struct nx_send_req *req)
+{
+    req->peer = peer;
+    req->waiting = false;
+    req->numbered = false;
+    req->gathered = false;
+    req->head.len = req->payload_len + req->prefix_len;
+    nx_list_init(&req->link);
+}
+
+static void count(struct nx_peer *peer, uint64_t len, bool copied)
 {
     struct nx_net_stats *stats = &peer->net->stats;
+
+    if (copied)
+        atomic_fetch_add_explicit(&stats->copies, len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->messages_sent, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->bytes_sent, len, memory_order_relaxed);
+}
+
+bool nx_send_now(struct nx_peer *peer, struct nx_send_req *req)
+{
+    nexar_status st;
+    nexar_conn *conn = nx_peer_conn(peer, &st);
+    bool sent = false;
+
+    if (conn == NULL)
+        return false;
+    prepare(peer, req);
+    if (is_small(conn, req) && atomic_load(&peer->stopped) == 0 && !congested(conn))
+        sent = send_small(conn, req) == NEXAR_OK;
+    nx_conn_drop(conn);
+    if (sent)
+        count(peer, req->payload_len, true);
+    return sent;
+}
+
+nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
+{
     uint64_t len = req->payload_len; /* `req` may be gone as soon as it is on its way */
     bool large = len > NX_EAGER_BYTES;
     nexar_status st;
@@ -295,24 +331,16 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
 
     if (conn == NULL)
         return st;
-    req->peer = peer;
-    req->waiting = false;
-    req->numbered = false;
-    req->gathered = false;
-    req->head.len = len + req->prefix_len;
-    nx_list_init(&req->link);
+    prepare(peer, req);
     large = large || congested(conn);
     if (large || atomic_load(&peer->stopped) != 0)
         st = take_place(peer, req, large);
     if (st == NEXAR_OK)
-        st = send_now(conn, req, large);
+        st = leave(conn, req, large);
     nx_conn_drop(conn);
     if (st != NEXAR_OK && st != NEXAR_EAGAIN)
         return st;
-    if (st == NEXAR_OK)
-        atomic_fetch_add_explicit(&stats->copies, len, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->messages_sent, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->bytes_sent, len, memory_order_relaxed);
+    count(peer, len, st == NEXAR_OK);
     return st;
 }
 

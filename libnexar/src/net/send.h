@@ -40,6 +40,9 @@ struct nx_send_req {
 /* NEXAR_OK: taken, the memory is free, `done` is not called.  NEXAR_EAGAIN: `done` follows.  Else nothing was sent. */
 nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req);
 
+/* Sends it if it is small and need not wait.  False: it was not sent, whatever the reason; nx_send. */
+bool nx_send_now(struct nx_peer *peer, struct nx_send_req *req);
+
 /* A message that still waits ends with `why`.  One that is on its way is taken back: it ends with `why` when the peer
  * has it, who has thrown it away unless somebody was receiving it already; `done` follows in any case. */
 void nx_send_cancel(struct nx_send_req *req, nexar_status why);

@@ -135,20 +135,54 @@ static void test_c8_late_messages(void **state)
     assert_false(nx_scope_ended_well(&t.lanes, SCOPE + 1, 1));
 }
 
+/* Each call differs from the one before, and that is remembered so many times. */
 static void test_c8_very_late_messages(void **state)
 {
-    enum { FAILED = 5, LAST = 3 * NX_COLL_ENDED };
+    enum { LAST = 3 * NX_COLL_RUNS };
 
     (void)state;
     for (uint64_t i = 1; i <= LAST; i++)
-        run(i, 1000 + i, i != FAILED);
+        run(i, 1000 + i, i != 5);
     for (uint64_t i = 0; i <= LAST; i++) {
         whole_collective(i, 78);
-        if (i <= FAILED) /* too old to know which of them failed */
+        if (i == 0 || i == 5) /* the one never was, the other failed */
             assert_int_equal(t.mismatches, 0);
         else
-            assert_misfit(i, 78, i > LAST - NX_COLL_ENDED, i > LAST - NX_COLL_ENDED ? 1000 + i : 0);
+            assert_misfit(i, 78, i > LAST - NX_COLL_RUNS, i > LAST - NX_COLL_RUNS ? 1000 + i : 0);
         step(i, NX_TAG_STEP_MAX, 1000 + i);
+        assert_int_equal(t.mismatches, 0);
+    }
+}
+
+/* The same call again and again, however often. */
+static void test_c8_messages_for_calls_in_a_row(void **state)
+{
+    enum { LAST = 1000 };
+
+    (void)state;
+    for (uint64_t i = 1; i <= LAST; i++)
+        run(i, i <= LAST / 2 ? 77 : 79, true);
+    for (uint64_t i = 1; i <= LAST; i++) {
+        whole_collective(i, 78);
+        assert_misfit(i, 78, true, i <= LAST / 2 ? 77 : 79);
+    }
+}
+
+/* Where it is not known any more which of them failed, nothing is said. */
+static void test_c8_many_failed(void **state)
+{
+    enum { FAILED = NX_COLL_FAILED + 10, LAST = FAILED + 10 };
+
+    (void)state;
+    for (uint64_t i = 1; i <= LAST; i++)
+        run(2 * i, 77, true), run(2 * i + 1, 77, i > FAILED);
+    for (uint64_t i = 1; i <= LAST; i++) {
+        whole_collective(2 * i + 1, 78);
+        if (i > FAILED)
+            assert_misfit(2 * i + 1, 78, true, 77);
+        whole_collective(2 * i, 78);
+        if (i > 10)
+            assert_misfit(2 * i, 78, true, 77);
         assert_int_equal(t.mismatches, 0);
     }
 }
@@ -166,17 +200,16 @@ static void test_c8_late_for_one_that_took_long(void **state)
         nx_list_init(&slow[i].link);
         assert_true(nx_scope_begin(&t.lanes, t.scope, &slow[i], &peer, &their_call, &their_count));
     }
-    for (uint64_t i = 3; i <= 2 * NX_COLL_ENDED; i++)
-        run(i, 77, true);
+    for (uint64_t i = 3; i <= 200; i++)
+        run(i, 76, true);
     nx_scope_end(&t.lanes, t.scope, &slow[0], true);
-    whole_collective(1, 78);
-    assert_misfit(1, 78, false, 0);
     nx_scope_end(&t.lanes, t.scope, &slow[1], false);
-    whole_collective(1, 78);
     whole_collective(2, 78);
     assert_int_equal(t.mismatches, 0);
-    whole_collective(NX_COLL_ENDED + 2, 78); /* in the place that one of those would have had */
-    assert_misfit(NX_COLL_ENDED + 2, 78, true, 77);
+    whole_collective(1, 78);
+    assert_misfit(1, 78, true, 77);
+    whole_collective(3, 78);
+    assert_misfit(3, 78, true, 76);
 }
 
 /* Another rank has ended it before it began here. */
@@ -204,6 +237,8 @@ int main(void)
         TEST(test_collective_messages),
         TEST(test_c8_late_messages),
         TEST(test_c8_very_late_messages),
+        TEST(test_c8_messages_for_calls_in_a_row),
+        TEST(test_c8_many_failed),
         TEST(test_c8_late_for_one_that_took_long),
         TEST(test_c8_late_for_one_that_was_dropped),
     };
