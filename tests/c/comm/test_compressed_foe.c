@@ -14,7 +14,7 @@ static void sent(struct nx_send_req *req, nexar_status status)
 
 /* What rank 1 sends in place of the first message of its first collective; it lives on until the job has ended. */
 struct lie {
-    const nexar_compression form;
+    const nexar_compression *form;
     uint32_t words[WORDS];
     size_t nbytes;
     nexar_status status;
@@ -55,7 +55,7 @@ static uint64_t call_of(nexar_comm *comm)
 static void lie_to_rank_0(struct lie *lie)
 {
     static float x[COUNT], y[COUNT + 16], residual[COUNT], zeros[COUNT];
-    nexar_compression form = lie->form;
+    nexar_compression form = *lie->form;
     nexar_error error = {.size = sizeof(error)};
     nexar_op *op;
     struct job job;
@@ -86,10 +86,10 @@ static const nexar_compression int8 = {.kind = NEXAR_COMPRESS_INT8, .block = 256
 static void test_c5_indices(void **state)
 {
     static struct lie lies[] = {
-        {.form = top_k, .words = {0, 1, 2, COUNT}, .what = "index 1000 as number 3 of 4, for a vector of 1000"},
-        {.form = top_k, .words = {UINT32_MAX, 0, 0, 0}, .what = "index 4294967295 as number 0"},
-        {.form = top_k, .words = {7, 7, 8, 9}, .what = "index 7 as number 1 of 4|out of order"},
-        {.form = top_k, .words = {9, 8, 7, 6}, .what = "index 8 as number 1 of 4|out of order"},
+        {.form = &top_k, .words = {0, 1, 2, COUNT}, .what = "index 1000 as number 3 of 4, for a vector of 1000"},
+        {.form = &top_k, .words = {UINT32_MAX, 0, 0, 0}, .what = "index 4294967295 as number 0"},
+        {.form = &top_k, .words = {7, 7, 8, 9}, .what = "index 7 as number 1 of 4|out of order"},
+        {.form = &top_k, .words = {9, 8, 7, 6}, .what = "index 8 as number 1 of 4|out of order"},
     };
 
     (void)state;
@@ -102,11 +102,11 @@ static void test_c5_indices(void **state)
 
 static void test_c5_sizes(void **state)
 {
-    static struct lie lies[] = {{.form = top_k, .nbytes = 8 * K - 4},
-                                {.form = top_k, .nbytes = 8 * K + 4},
-                                {.form = top_k, .nbytes = 0},
-                                {.form = int8, .nbytes = 499},
-                                {.form = int8, .nbytes = 2048}};
+    static struct lie lies[] = {{.form = &top_k, .nbytes = 8 * K - 4},
+                                {.form = &top_k, .nbytes = 8 * K + 4},
+                                {.form = &top_k, .nbytes = 0},
+                                {.form = &int8, .nbytes = 499},
+                                {.form = &int8, .nbytes = 2048}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
@@ -118,9 +118,9 @@ static void test_c5_sizes(void **state)
 
 static void test_c5_scales(void **state)
 {
-    static struct lie lies[] = {{.form = int8, .words = {0, 0x7f800000}},
-                                {.form = int8, .words = {0, 0x7fc00000}},
-                                {.form = int8, .words = {0, 0xbf800000}}};
+    static struct lie lies[] = {{.form = &int8, .words = {0, 0x7f800000}},
+                                {.form = &int8, .words = {0, 0x7fc00000}},
+                                {.form = &int8, .words = {0, 0xbf800000}}};
     const struct nx_compress how = {.kind = NEXAR_COMPRESS_INT8, .block = 256};
 
     (void)state;
