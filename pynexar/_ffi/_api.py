@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NEXAR_ABI_VERSION = 1
 NEXAR_ANY = 4294967295
 NEXAR_FOREVER = 9223372036854775807
+NEXAR_NO_COLOR = 4294967295
 NEXAR_NO_RANK = 4294967295
 NEXAR_REASON_MAX = 256
 
@@ -75,6 +76,11 @@ NEXAR_BAND = 5
 NEXAR_BOR = 6
 NEXAR_BXOR = 7
 
+# nexar_split
+NEXAR_SPLIT_BY_COLOR = 0
+NEXAR_SPLIT_BY_HOST = 1
+NEXAR_SPLIT_DUP = 2
+
 # nexar_compression_kind
 NEXAR_COMPRESS_BFLOAT16 = 1
 NEXAR_COMPRESS_FLOAT8 = 2
@@ -111,6 +117,10 @@ class nexar_comm(c_void_p):
 
 
 class nexar_conn(c_void_p):
+    pass
+
+
+class nexar_splitting(c_void_p):
     pass
 
 
@@ -319,6 +329,12 @@ class Library:
     nexar_comm_size: Callable[[Optional[nexar_comm]], int]
     nexar_comm_id: Callable[[Optional[nexar_comm]], int]
     nexar_comm_close: Callable[[Optional[nexar_comm]], None]
+    nexar_comm_split: Callable[[Optional[nexar_comm], int, int, Any, Any], int]
+    nexar_comm_dup: Callable[[Optional[nexar_comm], Any, Any], int]
+    nexar_comm_split_by_host: Callable[[Optional[nexar_comm], Any, Any], int]
+    nexar_split_start: Callable[[Optional[nexar_comm], int, int, int, Any, Any], int]
+    nexar_split_wait: Callable[[Optional[nexar_splitting], int, Any], int]
+    nexar_split_close: Callable[[Optional[nexar_splitting]], None]
     nexar_comm_abort: Callable[[Optional[nexar_comm], Optional[bytes]], int]
     nexar_comm_dump: Callable[[Optional[nexar_comm], Optional[bytes]], int]
     nexar_comm_peer: Callable[[Optional[nexar_comm], int, Any], int]
@@ -430,6 +446,16 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_comm_size", c_uint32, (nexar_comm,)),
     ("nexar_comm_id", c_uint64, (nexar_comm,)),
     ("nexar_comm_close", None, (nexar_comm,)),
+    ("nexar_comm_split", c_int, (nexar_comm, c_uint32, c_int32, POINTER(nexar_call_opts), POINTER(nexar_comm))),
+    ("nexar_comm_dup", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_comm))),
+    ("nexar_comm_split_by_host", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_comm))),
+    (
+        "nexar_split_start",
+        c_int,
+        (nexar_comm, c_int, c_uint32, c_int32, POINTER(nexar_call_opts), POINTER(nexar_splitting)),
+    ),
+    ("nexar_split_wait", c_int, (nexar_splitting, c_int64, POINTER(nexar_comm))),
+    ("nexar_split_close", None, (nexar_splitting,)),
     ("nexar_comm_abort", c_int, (nexar_comm, c_char_p)),
     ("nexar_comm_dump", c_int, (nexar_comm, c_char_p)),
     ("nexar_comm_peer", c_int, (nexar_comm, c_uint32, POINTER(nexar_conn))),

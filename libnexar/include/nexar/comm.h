@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 typedef struct nexar_conn nexar_conn;
+typedef struct nexar_splitting nexar_splitting;
 
 /** Options of one call.  NULL stands for all defaults. */
 typedef struct nexar_call_opts {
@@ -31,10 +32,61 @@ NEXAR_API uint32_t nexar_comm_size(const nexar_comm *comm);
  *  @threads any */
 NEXAR_API uint64_t nexar_comm_id(const nexar_comm *comm);
 
-/** Leaves in good order: waits (bounded by the configuration's linger) until what was sent has been taken by its
- *  receivers, then closes the connections.  Ops that are not done end with NEXAR_ECLOSED.
+/** Closes this communicator on this rank; ops that are not done end with NEXAR_ECLOSED.  Communicators that were made
+ *  from it stay, and may be closed before it or after it.  With its last communicator a rank leaves the job in good
+ *  order: waits (bounded by the configuration's linger) until what was sent has been taken by its receivers, then
+ *  closes the connections.
  *  @returns nothing; NULL is legal.  @threads any, but not while another thread uses the communicator */
 NEXAR_API void nexar_comm_close(nexar_comm *comm);
+
+/* ---- communicators made from others ----
+ *
+ * They share the connections, so one costs some memory and two small collectives.  Each has ranks, tags, operations, a
+ * timeout and failures of its own: nothing that is sent in one is ever received in another, and a rank that dies is an
+ * error only where it is a member.  Each member closes it.  The calls are collectives of `comm`: all of its ranks make
+ * them, in the same order as others, and if one rank cannot, all fail. */
+
+/** The color of a rank that wants no communicator. */
+#define NEXAR_NO_COLOR UINT32_MAX
+
+/** Makes one communicator for each color, of the ranks that give it, in the order of `key`, those with equal keys in
+ *  that of their ranks in `comm`; *out is the caller's, or NULL with NEXAR_NO_COLOR.  Blocks.
+ *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ETIMEDOUT, NEXAR_EPEER, NEXAR_EMISMATCH, NEXAR_ECLOSED, NEXAR_ENOMEM (here or
+ *           on another rank, which the error then names), NEXAR_EDEADLK, NEXAR_EFORK
+ *  @threads any; calls on one communicator in the same order on all ranks */
+NEXAR_API nexar_status nexar_comm_split(nexar_comm *comm, uint32_t color, int32_t key, const nexar_call_opts *opts,
+                                        nexar_comm **out);
+
+/** Makes a communicator of the same ranks.
+ *  @returns as nexar_comm_split.  @threads any; calls on one communicator in the same order on all ranks */
+NEXAR_API nexar_status nexar_comm_dup(nexar_comm *comm, const nexar_call_opts *opts, nexar_comm **out);
+
+/** Makes one communicator for each host, of its ranks in their order: of those that run on the same kernel and see the
+ *  same /dev/shm, so that containers which cannot share memory are different hosts; or, where NEXAR_GROUP is set, of
+ *  those that have set it alike.
+ *  @returns as nexar_comm_split.  @threads any; calls on one communicator in the same order on all ranks */
+NEXAR_API nexar_status nexar_comm_split_by_host(nexar_comm *comm, const nexar_call_opts *opts, nexar_comm **out);
+
+typedef enum nexar_split {
+    NEXAR_SPLIT_BY_COLOR = 0,
+    NEXAR_SPLIT_BY_HOST = 1,
+    NEXAR_SPLIT_DUP = 2,
+} nexar_split;
+
+/** The same in two steps, for those who must look at signals meanwhile: starts one of the three.  `color` and `key` are
+ *  looked at by the first alone.
+ *  @returns as nexar_comm_split.  @threads any; calls on one communicator in the same order on all ranks */
+NEXAR_API nexar_status nexar_split_start(nexar_comm *comm, nexar_split how, uint32_t color, int32_t key,
+                                         const nexar_call_opts *opts, nexar_splitting **splitting);
+
+/** Waits at most `timeout_ns` until it is made.  With NEXAR_OK *out is the caller's; close `splitting` in any case.
+ *  @returns as nexar_comm_split; NEXAR_EAGAIN if it is not there yet, NEXAR_EINTR if a signal handler ran: call again
+ *  @threads any, one at a time */
+NEXAR_API nexar_status nexar_split_wait(nexar_splitting *splitting, int64_t timeout_ns, nexar_comm **out);
+
+/** Ends it: if no communicator was given, it is given up, and fails on the other ranks.
+ *  @returns nothing; NULL is legal.  @threads any, but not while another thread waits, nor after `comm` is closed */
+NEXAR_API void nexar_split_close(nexar_splitting *splitting);
 
 /** Longest reason of nexar_comm_abort, its terminator included; what is longer is cut. */
 #define NEXAR_REASON_MAX 256

@@ -14,6 +14,7 @@ void nx_ask_begin(struct nx_ask *ask, nexar_comm *comm, enum nx_coll coll, nexar
         *op_out = NULL;
     ask->comm = comm;
     ask->call = nx_coll_name(coll);
+    ask->rules = coll;
     ask->args = (struct nx_coll_args){.call = {.coll = coll}, .element = 1};
     ask->shape = (struct nx_shape){0};
     ask->elements = 0;
@@ -228,7 +229,7 @@ size_t nx_ask_total(const struct nx_ask *ask, enum nx_ask_side side)
 static nexar_status run(struct nx_ask *ask, const nexar_call_opts *opts, nexar_op **op_out)
 {
     const struct nx_algorithm *algorithm =
-        nx_select_algorithm(ask->comm->select, ask->args.call.coll, ask->shape.n, ask->elements * ask->args.element);
+        nx_select_algorithm(ask->comm->select, ask->rules, ask->shape.n, ask->elements * ask->args.element);
     struct nx_plan_key key;
     nexar_status st = nx_plan_key_make(&key, algorithm, &ask->shape, ask->args.element);
 

@@ -12,8 +12,9 @@
 
 struct nx_ask {
     nexar_comm *comm;
-    const char *call; /* its name */
-    nexar_status st;  /* of all checks so far; the error is this thread's last one */
+    const char *call;   /* its name */
+    enum nx_coll rules; /* by which its algorithm is chosen; what is announced is args.call.coll */
+    nexar_status st;    /* of all checks so far; the error is this thread's last one */
     struct nx_coll_args args;
     struct nx_shape shape;
     size_t elements; /* of the whole vector, by which the algorithm is chosen */

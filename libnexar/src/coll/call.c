@@ -21,7 +21,7 @@ void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *te
     const struct nx_algorithm *algorithm = nx_algorithm_at(packed >> 24 & 0xff);
     unsigned root = (unsigned)(packed >> 32);
     unsigned long long elements = count;
-    const char *name = coll < NX_COLLS ? nx_coll_name((enum nx_coll)coll) : "";
+    const char *name = coll < NX_CALLS ? nx_coll_name((enum nx_coll)coll) : "";
     const char *type = nexar_dtype_name((nexar_dtype)dtype);
     const char *reduction = nexar_reduce_op_name((nexar_reduce_op)op);
     char tail[48] = "";
@@ -64,6 +64,9 @@ void nx_call_text(uint64_t packed, uint64_t count, bool with_algorithm, char *te
         snprintf(text, cap, "%s(%llu bytes, list %08x, %s)%s", name, elements, root, reduction, tail);
         break;
     case NX_COLL_BARRIER:
+    case NX_COLL_SPLIT:
+    case NX_COLL_DUP:
+    case NX_COLL_SPLIT_BY_HOST:
         snprintf(text, cap, "%s()%s", name, tail);
         break;
     default:

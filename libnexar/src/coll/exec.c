@@ -24,9 +24,9 @@ static void finish(struct nx_coll_op *op)
     nx_lock(&comm->lock);
     nx_list_remove(&op->link);
     nx_unlock(&comm->lock);
-    if (op->status == NEXAR_OK)
+    if (op->status == NEXAR_OK && op->args.call.coll < NX_COLLS)
         atomic_fetch_add_explicit(&comm->stats.finished[op->args.call.coll], 1, memory_order_relaxed);
-    else
+    else if (op->status != NEXAR_OK)
         atomic_fetch_add_explicit(&comm->stats.failed, 1, memory_order_relaxed);
     nx_op_record(&op->op, comm->net->recorder, op->status, op->error.peer, nx_now());
     if (op->status != NEXAR_OK)
@@ -295,7 +295,7 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
         return nx_coll_missed(comm, &args->call, args->count);
     }
     prepare(comm, op, args, now, deadline);
-    st = nx_net_op_begin(comm->net, &op->inflight, &op->op);
+    st = nx_net_op_begin(comm->net, &op->inflight, &op->op, comm->id);
     if (st != NEXAR_OK)
         return give_up(op, st);
     st = enter(comm, op, &early);
@@ -312,7 +312,7 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
     } else if (atomic_load(&comm->lost) != 0) {
         nx_coll_word(op, atomic_load(&comm->lost) - 1, NEXAR_EPEER, &error);
         nx_coll_fail(op, NEXAR_EPEER, &error, true);
-    } else if (atomic_load(&comm->net->closed)) {
+    } else if (atomic_load(&comm->net->closed) || atomic_load(&comm->closed)) {
         cancel(&op->op, NEXAR_ECLOSED); /* closing may have come by before it was among the running */
     }
     nx_coll_start(op);

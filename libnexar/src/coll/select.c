@@ -164,7 +164,7 @@ static const struct nx_rule defaults[] = {
 };
 #define DEFAULTS (sizeof(defaults) / sizeof(defaults[0]))
 
-static const char *const colls[NX_COLLS] = {
+static const char *const colls[NX_CALLS] = {
     [NX_COLL_ALL_REDUCE] = "all_reduce",
     [NX_COLL_BROADCAST] = "broadcast",
     [NX_COLL_BARRIER] = "barrier",
@@ -183,6 +183,9 @@ static const char *const colls[NX_COLLS] = {
     [NX_COLL_SCATTER_V] = "scatter_v",
     [NX_COLL_ALL_REDUCE_COMPRESSED] = "all_reduce_compressed",
     [NX_COLL_ALL_REDUCE_BUCKETED] = "all_reduce_bucketed",
+    [NX_COLL_SPLIT] = "split",
+    [NX_COLL_DUP] = "dup",
+    [NX_COLL_SPLIT_BY_HOST] = "split_by_host",
 };
 
 bool nx_coll_is_unequal(enum nx_coll coll)

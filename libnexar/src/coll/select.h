@@ -26,8 +26,12 @@ enum nx_coll {
     NX_COLL_SCATTER_V,
     NX_COLL_ALL_REDUCE_COMPRESSED,
     NX_COLL_ALL_REDUCE_BUCKETED,
+    NX_COLL_SPLIT, /* from here on: made of those above, by their rules, under names of their own */
+    NX_COLL_DUP,
+    NX_COLL_SPLIT_BY_HOST,
 };
-#define NX_COLLS 18
+#define NX_COLLS 18 /* that have rules */
+#define NX_CALLS 21
 
 struct nx_algorithm {
     enum nx_coll coll;

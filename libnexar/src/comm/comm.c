@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "coll/exec.h"
+#include "comm/comms.h"
 #include "comm/inquiry.h"
 
 enum {
@@ -33,6 +34,7 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     atomic_init(&comm->refs, 1);
     nx_mutex_init(&comm->lock, NX_LOCK_COMM);
     nx_plans_init(&comm->plans, PLANS, PLAN_BYTES);
+    nx_list_init(&comm->link);
     nx_list_init(&comm->running);
     nx_list_init(&comm->idle);
     nx_list_init(&comm->aborted);
@@ -43,6 +45,7 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
         nx_comm_drop(comm);
         return st;
     }
+    nx_scope_members(&net->lanes, comm->scope, world, size);
     *out = comm;
     return NEXAR_OK;
 }
@@ -152,10 +155,7 @@ void nexar_comm_close(nexar_comm *comm)
 {
     if (comm == NULL || atomic_exchange(&comm->closed, true))
         return;
-    if (comm->close != NULL)
-        comm->close(comm, comm->close_arg);
-    else
-        nx_comm_drop(comm);
+    nx_comms_close(comm);
 }
 
 nexar_status nexar_completion_fd(nexar_comm *comm, int32_t *fd)

@@ -11,6 +11,7 @@
 #define NX_WORLD_ID UINT64_C(1)
 
 struct nx_coll_op;
+struct nx_comms;
 
 struct nx_comm_stats {
     _Atomic uint64_t finished[NX_COLLS];
@@ -35,8 +36,8 @@ struct nexar_comm {
     nx_time timeout;
     const struct nx_select *select; /* borrowed */
     struct nx_scope *scope;
-    void (*close)(struct nexar_comm *comm, void *arg); /* of the world: takes the node apart */
-    void *close_arg;
+    struct nx_comms *comms; /* of the node */
+    struct nx_list link;    /* comms->all; its lock */
     /* atomic */
     _Atomic uint32_t refs;
     _Atomic bool closed;
@@ -61,7 +62,8 @@ struct nexar_comm {
     struct nx_timer watch; /* for collectives that wait for long; has a reference while it is set */
 };
 
-/* Takes over `world` (allocated, or NULL for all ranks).  The caller gets the only reference. */
+/* For comm/comms.c, which sets `comms`.  Takes over `world` (allocated, or NULL for all ranks).  The caller gets the
+ * only reference. */
 nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
                          nx_time timeout, const struct nx_select *select, nexar_comm **comm);
 /* Nothing runs any more, and nothing will: before the network goes, which ops that the user still has may outlive. */

@@ -61,7 +61,7 @@ static void write_collective(struct nx_json *j, const struct nx_record *r)
     char text[128];
 
     nx_call_text(r->call, r->count, false, text, sizeof(text));
-    nx_json_text(j, "call", coll < NX_COLLS ? nx_coll_name((enum nx_coll)coll) : "?");
+    nx_json_text(j, "call", coll < NX_CALLS ? nx_coll_name((enum nx_coll)coll) : "?");
     nx_json_uint(j, "seq", r->id);
     nx_json_text(j, "what", text);
     nx_json_text(j, "dtype", nexar_dtype_name((nexar_dtype)(r->call >> 8 & 0xff)));

@@ -16,7 +16,7 @@ void nx_record_title(const struct nx_record *r, char *text, size_t cap)
     if (r->kind == NX_RECORD_COLL) {
         unsigned coll = r->call & 0xff;
 
-        snprintf(text, cap, "%s #%llu", coll < NX_COLLS ? nx_coll_name((enum nx_coll)coll) : "collective",
+        snprintf(text, cap, "%s #%llu", coll < NX_CALLS ? nx_coll_name((enum nx_coll)coll) : "collective",
                  (unsigned long long)r->id);
         return;
     }

@@ -6,6 +6,13 @@
 #include "base/op.h"
 #include "net/conn.h"
 
+/* A thread that waits until a communicator has no ops.  Lives on its stack. */
+struct nx_idle {
+    struct nx_list link;
+    uint64_t comm;
+    struct nx_waiter waiter;
+};
+
 static void hold(void *owner, const struct nx_key *key, bool on)
 {
     struct nx_net *net = owner;
@@ -35,6 +42,7 @@ nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config,
     *net = (struct nx_net){.config = *config, .events = *events, .owner = owner};
     nx_mutex_init(&net->lock, NX_LOCK_NODE);
     nx_list_init(&net->ops);
+    nx_list_init(&net->idle);
     net->completions = nx_completions_new();
     net->recorder = nx_calloc(1, sizeof(*net->recorder));
     if (net->completions == NULL || net->recorder == NULL)
@@ -66,11 +74,11 @@ void nx_net_fini(struct nx_net *net)
     nx_mutex_fini(&net->lock);
 }
 
-nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op)
+nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op, uint64_t comm)
 {
     nexar_status st = NEXAR_OK;
 
-    *inflight = (struct nx_inflight){.op = op};
+    *inflight = (struct nx_inflight){.op = op, .comm = comm};
     nx_list_init(&inflight->link);
     nx_lock(&net->lock);
     if (atomic_load(&net->closed))
@@ -81,23 +89,43 @@ nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, s
     return st == NEXAR_OK ? st : nx_fail(st, "the communicator is closed");
 }
 
+static bool is_of(const struct nx_inflight *inflight, uint64_t comm)
+{
+    return comm == 0 || inflight->comm == comm;
+}
+
+/* With the lock. */
+static bool has_ops(struct nx_net *net, uint64_t comm)
+{
+    for (const struct nx_list *pos = net->ops.next; pos != &net->ops; pos = pos->next) {
+        if (is_of(nx_container_of(pos, const struct nx_inflight, link), comm))
+            return true;
+    }
+    return false;
+}
+
 void nx_net_op_end(struct nx_net *net, struct nx_inflight *inflight)
 {
     nx_lock(&net->lock);
     nx_list_remove(&inflight->link);
-    if (net->idle != NULL && nx_list_empty(&net->ops))
-        nx_waiter_wake(net->idle);
+    nx_list_for_each_safe(pos, tmp, &net->idle)
+    {
+        struct nx_idle *idle = nx_container_of(pos, struct nx_idle, link);
+
+        if (is_of(inflight, idle->comm) && !has_ops(net, idle->comm))
+            nx_waiter_wake(&idle->waiter);
+    }
     nx_unlock(&net->lock);
 }
 
 /* With the lock: one that was not told yet. */
-static struct nexar_op *next_to_cancel(struct nx_net *net)
+static struct nexar_op *next_to_cancel(struct nx_net *net, uint64_t comm)
 {
     nx_list_for_each_safe(pos, tmp, &net->ops)
     {
         struct nx_inflight *inflight = nx_container_of(pos, struct nx_inflight, link);
 
-        if (inflight->cancelled)
+        if (inflight->cancelled || !is_of(inflight, comm))
             continue;
         inflight->cancelled = true;
         nx_op_hold(inflight->op);
@@ -106,13 +134,14 @@ static struct nexar_op *next_to_cancel(struct nx_net *net)
     return NULL;
 }
 
-void nx_net_close_ops(struct nx_net *net, nexar_status why)
+void nx_net_close_ops(struct nx_net *net, uint64_t comm, nexar_status why)
 {
     struct nexar_op *op;
 
     nx_lock(&net->lock);
-    atomic_store(&net->closed, true);
-    while ((op = next_to_cancel(net)) != NULL) {
+    if (comm == 0)
+        atomic_store(&net->closed, true);
+    while ((op = next_to_cancel(net, comm)) != NULL) {
         nx_unlock(&net->lock);
         op->class->cancel(op, why);
         nx_op_drop(op);
@@ -172,19 +201,21 @@ void nx_net_condemn_ops(struct nx_net *net, uint64_t comm, const nexar_error *er
     }
 }
 
-void nx_net_wait_ops(struct nx_net *net)
+nexar_status nx_net_wait_ops(struct nx_net *net, uint64_t comm, nx_time deadline)
 {
-    struct nx_waiter waiter;
-    bool any;
+    struct nx_idle idle = {.comm = comm};
+    nexar_status st = NEXAR_OK;
 
-    nx_waiter_init(&waiter);
+    nx_waiter_init(&idle.waiter);
     nx_lock(&net->lock);
-    any = !nx_list_empty(&net->ops);
-    net->idle = &waiter;
+    if (has_ops(net, comm))
+        st = NEXAR_EINTR;
+    nx_list_push_back(&net->idle, &idle.link);
     nx_unlock(&net->lock);
-    while (any && nx_waiter_wait(&waiter, NX_NEVER) == NEXAR_EINTR)
-        continue;
+    while (st == NEXAR_EINTR)
+        st = nx_waiter_wait(&idle.waiter, deadline);
     nx_lock(&net->lock);
-    net->idle = NULL;
+    nx_list_remove(&idle.link);
     nx_unlock(&net->lock);
+    return st;
 }

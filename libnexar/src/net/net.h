@@ -57,13 +57,14 @@ struct nx_net {
     struct nx_mutex lock;
     struct nx_list ops;  /* struct nx_inflight */
     _Atomic bool closed; /* no more of them */
-    struct nx_waiter *idle;
+    struct nx_list idle; /* struct nx_idle: threads that wait for their end */
 };
 
 /* An op's place among all that are in flight. */
 struct nx_inflight {
     struct nx_list link;
     struct nexar_op *op;
+    uint64_t comm; /* id of its communicator; 0: none's */
     bool cancelled;
     bool condemned;
 };
@@ -74,18 +75,18 @@ nexar_status nx_net_init(struct nx_net *net, const struct nx_net_config *config,
 void nx_net_fini(struct nx_net *net);
 
 /* An op begins.  NEXAR_ECLOSED. */
-nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op);
+nexar_status nx_net_op_begin(struct nx_net *net, struct nx_inflight *inflight, struct nexar_op *op, uint64_t comm);
 /* It has ended: call before nx_op_finish. */
 void nx_net_op_end(struct nx_net *net, struct nx_inflight *inflight);
-/* No more ops begin; those in flight are told to end with `why`.  A send on its way ends when it has arrived, or with
- * its connection. */
-void nx_net_close_ops(struct nx_net *net, nexar_status why);
+/* Those in flight are told to end with `why`: of one communicator, or (0) all, and then no more begin.  A send on its
+ * way ends when it has arrived, or with its connection. */
+void nx_net_close_ops(struct nx_net *net, uint64_t comm, nexar_status why);
 /* Any thread.  The ops in flight that have said what they are, held, oldest first; at most `max`.  Returns how many
  * there are. */
 uint32_t nx_net_list_ops(struct nx_net *net, struct nexar_op **ops, uint32_t max);
 /* Condemns those of one communicator that move messages; see nx_op_condemn. */
 void nx_net_condemn_ops(struct nx_net *net, uint64_t comm, const nexar_error *error, nexar_status why);
-/* Blocks until the last op has ended. */
-void nx_net_wait_ops(struct nx_net *net);
+/* Blocks until the last op of a communicator, or (0) of all, has ended.  NEXAR_EAGAIN at the deadline. */
+nexar_status nx_net_wait_ops(struct nx_net *net, uint64_t comm, nx_time deadline);
 
 #endif

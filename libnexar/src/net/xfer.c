@@ -166,7 +166,7 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
     op->names = *names;
     op->req = (struct nx_send_req){.done = send_done};
     nx_op_init(&op->op, &send_class, net->completions, nx_now(), deadline);
-    st = nx_net_op_begin(net, &op->inflight, &op->op);
+    st = nx_net_op_begin(net, &op->inflight, &op->op, names->comm);
     if (st != NEXAR_OK) {
         nx_op_abandon(&op->op);
         nx_slab_put(&send_slab, op);
@@ -328,7 +328,7 @@ nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx
     op->recv = (struct nx_recv){.done = recv_done};
     nx_op_init(&op->op, &recv_class, net->completions, nx_now(), deadline);
     op->op.receives = true;
-    st = nx_net_op_begin(net, &op->inflight, &op->op);
+    st = nx_net_op_begin(net, &op->inflight, &op->op, names->comm);
     if (st != NEXAR_OK) {
         nx_op_abandon(&op->op);
         nx_slab_put(&recv_slab, op);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "coll/exec.h"
 #include "comm/abort.h"
+#include "comm/comms.h"
 #include "comm/dump.h"
 #include "comm/inquiry.h"
 
@@ -18,6 +19,8 @@
 
 enum { ATTACHED_MAX = 2 };
 
+_Static_assert(NX_HOST_SIZE == NX_ID_SIZE, "a host is the group that a rank joins with");
+
 struct nx_node {
     struct nx_node_options options;
     struct nx_select select;
@@ -26,7 +29,8 @@ struct nx_node {
     bool net_open;
     struct nx_joining *joining;
     struct nx_mesh *mesh;
-    nexar_comm *comm;
+    struct nx_comms comms;
+    nexar_comm *world; /* until it is handed out */
     /* lock */
     struct nx_mutex lock;
     bool welcomed;
@@ -46,16 +50,20 @@ static void peer_gone(void *owner, uint32_t peer, nexar_status why)
 {
     struct nx_node *node = owner;
 
-    if (why == NEXAR_EPEER)
-        nx_coll_peer_lost(node->comm, peer);
+    if (why != NEXAR_EPEER)
+        return;
+    for (nexar_comm *comm = nx_comms_first(&node->comms); comm != NULL; comm = nx_comms_next(comm))
+        nx_coll_peer_lost(comm, peer);
 }
 
 static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted)
 {
     struct nx_node *node = owner;
+    nexar_comm *comm = nx_scope_owner(&node->net.lanes, aborted->comm);
 
-    if (aborted->comm == node->comm->id)
-        nx_coll_aborted(node->comm, peer, aborted);
+    if (comm != NULL)
+        nx_coll_aborted(comm, peer, aborted);
+    nx_comm_drop(comm);
 }
 
 static void word(void *owner, uint32_t peer, const struct nx_message *m)
@@ -108,6 +116,8 @@ static void finish(struct nx_node *node, const nexar_error *error)
     nx_unlock(&node->lock);
 }
 
+static void close_node(void *owner);
+
 static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
 {
     const struct nx_node_options *o = &node->options;
@@ -119,10 +129,18 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
     nexar_status st = nx_net_init(&node->net, &config, &net_events, node);
 
     node->net_open = true;
+    node->comms = (struct nx_comms){.net = &node->net,
+                                    .select = &node->select,
+                                    .timeout = o->timeout,
+                                    .linger = o->linger,
+                                    .last = close_node,
+                                    .owner = node};
+    memcpy(node->comms.host, o->join.group, sizeof(node->comms.host));
+    nx_comms_init(&node->comms);
     if (st == NEXAR_OK)
         st = nx_dump_open(&node->net, o->dump_folder);
     if (st == NEXAR_OK)
-        st = nx_comm_new(&node->net, NX_WORLD_ID, rank, size, NULL, o->timeout, &node->select, &node->comm);
+        st = nx_comms_open(&node->comms, NX_WORLD_ID, rank, size, NULL, &node->world);
     return st;
 }
 
@@ -244,11 +262,10 @@ static void cancel_joining(void *arg)
 static void free_rest(struct nx_node *node)
 {
     nx_dump_close(&node->net);
-    if (node->comm != NULL)
-        nx_comm_detach(node->comm);
-    nx_comm_drop(node->comm);
-    if (node->net_open)
+    if (node->net_open) {
+        nx_comms_fini(&node->comms);
         nx_net_fini(&node->net);
+    }
     for (int i = 0; i < ATTACHED_MAX; i++) {
         if (node->attached[i].object != NULL)
             node->attached[i].end(node->attached[i].object);
@@ -268,19 +285,16 @@ void nx_node_free(struct nx_node *node)
     free_rest(node);
 }
 
-/* The world was closed. */
-static void close_world(nexar_comm *comm, void *arg)
+/* The last communicator was closed. */
+static void close_node(void *owner)
 {
-    struct nx_node *node = arg;
+    struct nx_node *node = owner;
 
-    (void)comm;
-    if (nx_engine_may_block() != NEXAR_OK)
-        return; /* in a forked child, or in a callback: what is open stays open until the process ends */
-    nx_net_close_ops(&node->net, NEXAR_ECLOSED);
+    nx_net_close_ops(&node->net, 0, NEXAR_ECLOSED);
     if (node->mesh != NULL)
         nx_mesh_leave(node->mesh, nx_after(nx_now(), node->options.linger));
     nx_mesh_close(node->mesh); /* its events reach for `joining` */
-    nx_net_wait_ops(&node->net);
+    nx_net_wait_ops(&node->net, 0, NX_NEVER);
     nx_joining_free(node->joining);
     free_rest(node);
 }
@@ -319,9 +333,7 @@ nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **c
     if (node->error.status != NEXAR_OK)
         return nx_fail_with(&node->error);
     choose_spinning(node);
-    node->comm->close = close_world;
-    node->comm->close_arg = node;
-    *comm = node->comm;
+    *comm = node->world;
     return NEXAR_OK;
 }
 
@@ -348,7 +360,7 @@ void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object
 
 struct nx_node *nx_node_of(const nexar_comm *comm)
 {
-    return comm->close_arg;
+    return comm->comms->owner;
 }
 
 struct nx_net *nx_node_net(struct nx_node *node)

@@ -151,26 +151,19 @@ static void test_o5_windows_of_collectives(void **state)
 static nexar_comm *second[JOB_RANKS];
 
 /* With the ranks in the opposite order, on the same connections. */
-static void open_second(struct job *job)
+static void open_second(nexar_comm *comm, void *arg)
 {
-    for (uint32_t r = 0; r < job->size; r++) {
-        nexar_comm *comm = job->comm[r];
-        uint32_t *world = nx_calloc(job->size, sizeof(*world));
+    uint32_t rank = nexar_comm_rank(comm);
 
-        assert_non_null(world);
-        for (uint32_t i = 0; i < job->size; i++)
-            world[i] = job->size - 1 - i;
-        assert_ok(
-            nx_comm_new(comm->net, 99, job->size - 1 - r, job->size, world, comm->timeout, comm->select, &second[r]));
-    }
+    (void)arg;
+    must(nexar_comm_split(comm, 0, -(int32_t)rank, NULL, &second[rank]) == NEXAR_OK);
+    must(nexar_comm_rank(second[rank]) == nexar_comm_size(comm) - 1 - rank);
 }
 
 static void close_second(struct job *job)
 {
-    for (uint32_t r = 0; r < job->size; r++) {
-        nx_comm_detach(second[r]);
+    for (uint32_t r = 0; r < job->size; r++)
         nexar_comm_close(second[r]);
-    }
 }
 
 /* Both at the same time, with the same numbers of operations, tags and shapes. */
@@ -217,7 +210,7 @@ static void test_c6_two_communicators_of_the_same_ranks(void **state)
 
     (void)state;
     job_local(&job, 3, NULL);
-    open_second(&job);
+    job_each(&job, open_second, NULL);
     job_each(&job, both, NULL);
     close_second(&job);
     job_works(&job);

@@ -148,11 +148,11 @@ static inline void host_open(struct host *h, const char *alpn)
 
 static inline void host_close(struct host *h)
 {
-    nx_net_close_ops(&h->net, NEXAR_ECLOSED);
+    nx_net_close_ops(&h->net, 0, NEXAR_ECLOSED);
     if (h->conn != NULL)
         nx_conn_shutdown(h->conn, NX_CLOSE_DONE);
     assert_driven(h->conn == NULL || h->closed == 1);
-    nx_net_wait_ops(&h->net);
+    nx_net_wait_ops(&h->net, 0, NX_NEVER);
     nx_fence();
     nx_quic_listener_close(h->listener);
     nx_conn_drop(h->conn);
