@@ -7,7 +7,11 @@
 
 void nx_coll_title(const struct nx_coll_op *op, char *text, size_t cap)
 {
-    snprintf(text, cap, "%s #%llu", nx_coll_name(op->args.call.coll), (unsigned long long)op->announced.sequence);
+    char where[40];
+
+    nx_comm_text(op->comm->id, where, sizeof(where));
+    snprintf(text, cap, "%s #%llu%s", nx_coll_name(op->args.call.coll), (unsigned long long)op->announced.sequence,
+             where);
 }
 
 uint32_t nx_coll_waits_for(struct nx_coll_op *op)
@@ -60,7 +64,7 @@ void nx_coll_word(struct nx_coll_op *op, uint32_t peer, nexar_status status, nex
     nx_coll_rank_text(op->comm, peer, who, sizeof(who));
     if (status == NEXAR_EPEER || status == NEXAR_ECLOSED) {
         if (nx_lane_peer_status(&op->comm->net->lanes, peer) != NEXAR_OK)
-            nx_peer_fail(op->comm->net->peer[peer]);
+            nx_peer_fail_as(op->comm->net->peer[peer], rank);
         else
             nx_fail(NEXAR_EPEER, "the connection to %s is gone", who);
         nx_error_set(error, NEXAR_EPEER, rank, "%s: %s", title, nexar_last_error());
@@ -98,15 +102,16 @@ void nx_coll_word_misfit(nexar_comm *comm, const struct nx_misfit *m, nexar_erro
     uint64_t apart = m->call ^ m->our_call;
     bool same = m->known && (apart & ~UINT64_C(0xff000000)) == 0 && m->count == m->our_count;
     const char *name = m->known ? nx_coll_name((enum nx_coll)(m->our_call & 0xff)) : "collective";
-    char mine[128] = "something else, long ago", theirs[128];
+    char mine[128] = "something else, long ago", theirs[128], where[40];
     uint32_t rank = nx_comm_rank_of(comm, m->peer);
 
+    nx_comm_text(comm->id, where, sizeof(where));
     if (m->known)
         nx_call_text(m->our_call, m->our_count, same, mine, sizeof(mine));
     nx_call_text(m->call, m->count, same, theirs, sizeof(theirs));
-    nx_error_set(error, NEXAR_EMISMATCH, rank, "%s #%llu: rank %u called %s as its collective #%llu, rank %u called %s",
-                 name, (unsigned long long)m->sequence, rank, theirs, (unsigned long long)m->sequence, comm->rank,
-                 mine);
+    nx_error_set(
+        error, NEXAR_EMISMATCH, rank, "%s #%llu%s: rank %u called %s as its collective #%llu, rank %u called %s", name,
+        (unsigned long long)m->sequence, where, rank, theirs, (unsigned long long)m->sequence, comm->rank, mine);
     nx_error_hint(error, same ? "give all ranks the same NEXAR_COLL_TUNE"
                               : "make the same calls in the same order on all ranks of a communicator");
     snprintf(error->op, sizeof(error->op), "%s", name);

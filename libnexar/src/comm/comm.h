@@ -8,8 +8,6 @@
 #include "net/xfer.h"
 #include "nexar/comm.h"
 
-#define NX_WORLD_ID UINT64_C(1)
-
 struct nx_coll_op;
 struct nx_comms;
 

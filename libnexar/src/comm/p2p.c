@@ -3,10 +3,21 @@
  * Owner: any thread.  Matching is the lane table's, moving is net/'s. */
 #include "comm/comm.h"
 
+#include "base/mem.h"
 #include "comm/abort.h"
+#include "comm/iov.h"
 #include "net/arrive.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* Where a message lies, or goes: one piece of memory, or a list of them. */
+struct place {
+    void *buf;
+    size_t nbytes;        /* of all */
+    const nexar_iov *iov; /* NULL: `buf` */
+    size_t n;
+};
 
 static struct nx_names names_of(const nexar_comm *comm, const char *call)
 {
@@ -25,11 +36,11 @@ static nexar_status check_rank(const nexar_comm *comm, const char *call, const c
     return nx_fail(NEXAR_EINVAL, "%s: %s %u is not one of the %u ranks", call, what, rank, comm->size);
 }
 
-static nexar_status check_buffer(const char *call, const void *buf, size_t nbytes)
+static nexar_status check_place(const char *call, const struct place *p)
 {
-    if (buf != NULL || nbytes == 0)
-        return NEXAR_OK;
-    return nx_fail(NEXAR_EINVAL, "%s: the buffer is NULL and should have %zu bytes", call, nbytes);
+    if (p->iov != NULL || p->buf != NULL || p->nbytes == 0)
+        return NEXAR_OK; /* lists have been checked */
+    return nx_fail(NEXAR_EINVAL, "%s: the buffer is NULL and should have %zu bytes", call, p->nbytes);
 }
 
 /* To oneself: the message goes straight into the lane table, whatever its size. */
@@ -78,6 +89,7 @@ static bool send_now(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t 
     req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = id_of(tag, opts)};
     req.prefix_len = 0;
     req.payload = buf;
+    req.pieces = NULL;
     req.payload_len = nbytes;
     req.order = &comm->scope->peer[world].send_order;
     if (!nx_send_now(comm->net->peer[world], &req))
@@ -108,7 +120,27 @@ static bool recv_now(nexar_comm *comm, void *buf, size_t nbytes, const struct nx
     return true;
 }
 
-static nexar_status start_send(nexar_comm *comm, const char *call, const void *buf, size_t nbytes, uint32_t dest,
+/* A few large pieces leave from where they lie; else one copy costs less than what each of them does. */
+static nexar_status set_payload(struct nx_send_op *op, const struct place *from, bool whole)
+{
+    op->req.payload = from->buf;
+    op->req.payload_len = from->nbytes;
+    if (from->iov == NULL || from->nbytes == 0)
+        return NEXAR_OK;
+    if (!whole && from->nbytes > NX_EAGER_BYTES &&
+        nx_iov_pack(from->iov, from->n, op->pieces, NX_SEND_PIECES) <= NX_SEND_PIECES) {
+        op->req.pieces = op->pieces;
+        return NEXAR_OK;
+    }
+    op->gathered = nx_alloc(from->nbytes);
+    if (op->gathered == NULL)
+        return nx_fail(NEXAR_ENOMEM, "%s: no memory to put %zu pieces together", op->names.call, from->n);
+    nx_iov_gather(from->iov, from->n, op->gathered);
+    op->req.payload = op->gathered;
+    return NEXAR_OK;
+}
+
+static nexar_status start_send(nexar_comm *comm, const char *call, const struct place *from, uint32_t dest,
                                uint32_t tag, const nexar_call_opts *opts, nexar_op **op_out)
 {
     struct nx_names names;
@@ -122,12 +154,13 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
     if (st == NEXAR_OK)
         st = check_rank(comm, call, "dest", dest, false);
     if (st == NEXAR_OK)
-        st = check_buffer(call, buf, nbytes);
+        st = check_place(call, from);
     if (st == NEXAR_OK && tag == NEXAR_ANY)
         st = nx_fail(NEXAR_EINVAL, "%s: the tag must be below %u", call, NEXAR_ANY);
     if (st == NEXAR_OK)
         st = nx_comm_stopped(comm, call);
-    if (st == NEXAR_OK && op_out == NULL && send_now(comm, buf, nbytes, dest, tag, opts))
+    if (st == NEXAR_OK && op_out == NULL && from->iov == NULL &&
+        send_now(comm, from->buf, from->nbytes, dest, tag, opts))
         return NEXAR_OK;
     if (st == NEXAR_OK)
         st = nx_deadline(opts, comm->timeout, &now, &deadline);
@@ -139,17 +172,20 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const void *b
         return st;
     world = nx_comm_world(comm, dest);
     op->req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = id_of(tag, opts)};
-    op->req.payload = buf;
-    op->req.payload_len = nbytes;
+    st = set_payload(op, from, dest == comm->rank);
+    if (st != NEXAR_OK) {
+        nx_send_op_abandon(op);
+        return st;
+    }
     op->req.order = &comm->scope->peer[world].send_order;
-    nx_op_tell(&op->op, NX_RECORD_SEND, comm->id, op->req.head.id, dest, nbytes);
+    nx_op_tell(&op->op, NX_RECORD_SEND, comm->id, op->req.head.id, dest, from->nbytes);
     if (dest == comm->rank)
         return send_self(comm, op, op_out);
     return nx_send_op_run(op, comm->net->peer[world], op_out);
 }
 
-/* `own`: into memory of the library, at most nbytes; buf is NULL. */
-static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, size_t nbytes, bool own, uint32_t src,
+/* `own`: into memory of the library, at most so many bytes. */
+static nexar_status start_recv(nexar_comm *comm, const char *call, const struct place *to, bool own, uint32_t src,
                                uint32_t tag, nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out)
 {
     struct nx_names names;
@@ -165,7 +201,7 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
     if (st == NEXAR_OK)
         st = check_rank(comm, call, "src", src, true);
     if (st == NEXAR_OK && !own)
-        st = check_buffer(call, buf, nbytes);
+        st = check_place(call, to);
     if (st == NEXAR_OK)
         st = nx_comm_stopped(comm, call);
     if (st != NEXAR_OK)
@@ -174,7 +210,7 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
                           .lane = NX_LANE_P2P,
                           .scope = comm->id,
                           .id = id_of(tag, opts)};
-    if (op_out == NULL && recv_now(comm, buf, nbytes, &key, opts, info))
+    if (op_out == NULL && to->iov == NULL && recv_now(comm, to->buf, to->nbytes, &key, opts, info))
         return NEXAR_OK;
     st = nx_deadline(opts, comm->timeout, &now, &deadline);
     if (st != NEXAR_OK)
@@ -184,39 +220,100 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, void *buf, si
     if (st != NEXAR_OK)
         return st;
     op->recv.key = key;
-    op->recv.dst = buf;
+    op->recv.dst = to->buf;
     op->recv.own = own;
-    op->recv.cap = nbytes;
-    nx_op_tell(&op->op, NX_RECORD_RECV, comm->id, op->recv.key.id, src, nbytes);
+    op->recv.cap = to->nbytes;
+    if (to->iov != NULL) {
+        op->pieces = nx_alloc(to->n * sizeof(*op->pieces));
+        if (op->pieces == NULL) {
+            nx_recv_op_abandon(op);
+            return nx_fail(NEXAR_ENOMEM, "%s: no memory for a list of %zu pieces", call, to->n);
+        }
+        memcpy(op->pieces, to->iov, to->n * sizeof(*op->pieces));
+        op->recv.pieces = op->pieces;
+    }
+    nx_op_tell(&op->op, NX_RECORD_RECV, comm->id, op->recv.key.id, src, to->nbytes);
     return nx_recv_op_run(op, info, op_out);
 }
 
 nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
                         const nexar_call_opts *opts, nexar_op **op_out)
 {
-    return start_send(comm, "send", buf, nbytes, dest, tag, opts, op_out);
+    struct place from = {.buf = (void *)(uintptr_t)buf, .nbytes = nbytes};
+
+    return start_send(comm, "send", &from, dest, tag, opts, op_out);
+}
+
+nexar_status nexar_sendv(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t dest, uint32_t tag,
+                         const nexar_call_opts *opts, nexar_op **op_out)
+{
+    struct place from = {.iov = n == 0 ? NULL : iov, .n = n};
+    nexar_status st = nx_iov_check("sendv", iov, n, &from.nbytes);
+
+    if (st == NEXAR_OK)
+        return start_send(comm, "sendv", &from, dest, tag, opts, op_out);
+    if (op_out != NULL)
+        *op_out = NULL;
+    return st;
 }
 
 nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag, nexar_recv_info *info,
                         const nexar_call_opts *opts)
 {
-    return start_recv(comm, "recv", buf, nbytes, false, src, tag, info, opts, NULL);
+    struct place to = {.buf = buf, .nbytes = nbytes};
+
+    return start_recv(comm, "recv", &to, false, src, tag, info, opts, NULL);
 }
 
 nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
                            const nexar_call_opts *opts, nexar_op **op_out)
 {
+    struct place to = {.buf = buf, .nbytes = nbytes};
+
     if (op_out == NULL)
         return nx_fail(NEXAR_EINVAL, "recv: there is nowhere to put the op; nexar_recv blocks");
-    return start_recv(comm, "recv", buf, nbytes, false, src, tag, NULL, opts, op_out);
+    return start_recv(comm, "recv", &to, false, src, tag, NULL, opts, op_out);
+}
+
+static nexar_status recvv(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t src, uint32_t tag,
+                          nexar_recv_info *info, const nexar_call_opts *opts, nexar_op **op_out)
+{
+    struct place to = {.iov = n == 0 ? NULL : iov, .n = n};
+    nexar_status st = nx_iov_check("recvv", iov, n, &to.nbytes);
+
+    if (st == NEXAR_OK)
+        st = nx_iov_apart("recvv", iov, n);
+    if (st == NEXAR_OK)
+        return start_recv(comm, "recvv", &to, false, src, tag, info, opts, op_out);
+    if (op_out != NULL)
+        *op_out = NULL;
+    if (info != NULL)
+        *info = (nexar_recv_info){0};
+    return st;
+}
+
+nexar_status nexar_recvv(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t src, uint32_t tag,
+                         nexar_recv_info *info, const nexar_call_opts *opts)
+{
+    return recvv(comm, iov, n, src, tag, info, opts, NULL);
+}
+
+nexar_status nexar_recvv_nb(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t src, uint32_t tag,
+                            const nexar_call_opts *opts, nexar_op **op_out)
+{
+    if (op_out == NULL)
+        return nx_fail(NEXAR_EINVAL, "recvv: there is nowhere to put the op; nexar_recvv blocks");
+    return recvv(comm, iov, n, src, tag, NULL, opts, op_out);
 }
 
 nexar_status nexar_recv_alloc_nb(nexar_comm *comm, size_t most, uint32_t src, uint32_t tag, const nexar_call_opts *opts,
                                  nexar_op **op_out)
 {
+    struct place to = {.nbytes = most};
+
     if (op_out == NULL)
         return nx_fail(NEXAR_EINVAL, "recv: there is nowhere to put the op");
-    return start_recv(comm, "recv", NULL, most, true, src, tag, NULL, opts, op_out);
+    return start_recv(comm, "recv", &to, true, src, tag, NULL, opts, op_out);
 }
 
 nexar_status nexar_recv_take(nexar_op *op, nexar_iov *out)
@@ -235,16 +332,21 @@ nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_n
                             void *recvbuf, size_t recv_nbytes, uint32_t src, uint32_t recvtag, nexar_recv_info *info,
                             const nexar_call_opts *opts)
 {
+    struct place from = {.buf = (void *)(uintptr_t)sendbuf, .nbytes = send_nbytes};
+    struct place to = {.buf = recvbuf, .nbytes = recv_nbytes};
+    nexar_iov both[] = {{from.buf, from.nbytes}, {to.buf, to.nbytes}};
     nexar_op *sent = NULL, *received = NULL;
     nexar_error error;
     nexar_status st = nx_comm_check(comm, "sendrecv", true), second;
 
+    if (st == NEXAR_OK)
+        st = nx_iov_apart("sendrecv", both, 2);
     /* The receive first: what comes then needs no buffer. */
     if (st == NEXAR_OK)
-        st = start_recv(comm, "sendrecv", recvbuf, recv_nbytes, false, src, recvtag, info, opts, &received);
+        st = start_recv(comm, "sendrecv", &to, false, src, recvtag, info, opts, &received);
     if (st != NEXAR_OK)
         return st;
-    st = start_send(comm, "sendrecv", sendbuf, send_nbytes, dest, sendtag, opts, &sent);
+    st = start_send(comm, "sendrecv", &from, dest, sendtag, opts, &sent);
     if (st != NEXAR_OK) {
         error = *nx_last_error();
         nexar_op_close(received);
@@ -299,7 +401,7 @@ nexar_status nexar_probe(nexar_comm *comm, uint32_t src, uint32_t tag, nexar_rec
     if (st == NEXAR_EAGAIN)
         return nx_fail(NEXAR_ETIMEDOUT, "probe: no such message after %.3g s", (double)(nx_now() - now) / 1e9);
     if (st == NEXAR_EPEER && src != NEXAR_ANY && src != comm->rank)
-        return nx_peer_fail(comm->net->peer[key.peer]);
+        return nx_peer_fail_as(comm->net->peer[key.peer], src);
     if (st == NEXAR_OK && info != NULL)
         *info = (nexar_recv_info){.source = nx_comm_rank_of(comm, from), .tag = (uint32_t)id, .nbytes = len};
     return st;

@@ -61,7 +61,7 @@ bool nx_peer_gone(struct nx_peer *peer, bool left, const char *why)
 }
 
 /* With the lock. */
-static nexar_status fail(struct nx_peer *peer)
+static nexar_status fail(struct nx_peer *peer, uint32_t rank)
 {
     char address[64] = "";
 
@@ -69,11 +69,11 @@ static nexar_status fail(struct nx_peer *peer)
         nx_conn_address(peer->conn, address, sizeof(address));
     switch (peer->state) {
     case NX_PEER_LEFT:
-        return nx_fail_peer(NEXAR_EPEER, peer->rank, "rank %u (%s) has left: %s", peer->rank, address, peer->why);
+        return nx_fail_peer(NEXAR_EPEER, rank, "rank %u (%s) has left: %s", rank, address, peer->why);
     case NX_PEER_LOST:
-        return nx_fail_peer(NEXAR_EPEER, peer->rank, "rank %u (%s) is lost: %s", peer->rank, address, peer->why);
+        return nx_fail_peer(NEXAR_EPEER, rank, "rank %u (%s) is lost: %s", rank, address, peer->why);
     default:
-        return nx_fail_peer(NEXAR_EPEER, peer->rank, "rank %u is not connected", peer->rank);
+        return nx_fail_peer(NEXAR_EPEER, rank, "rank %u is not connected", rank);
     }
 }
 
@@ -87,18 +87,23 @@ nexar_conn *nx_peer_conn(struct nx_peer *peer, nexar_status *st)
         conn = peer->conn;
         nx_conn_hold(conn);
     } else {
-        *st = fail(peer);
+        *st = fail(peer, peer->rank);
     }
     nx_unlock(&peer->lock);
     return conn;
 }
 
-nexar_status nx_peer_fail(struct nx_peer *peer)
+nexar_status nx_peer_fail_as(struct nx_peer *peer, uint32_t rank)
 {
     nexar_status st;
 
     nx_lock(&peer->lock);
-    st = fail(peer);
+    st = fail(peer, rank);
     nx_unlock(&peer->lock);
     return st;
+}
+
+nexar_status nx_peer_fail(struct nx_peer *peer)
+{
+    return nx_peer_fail_as(peer, peer->rank);
 }

@@ -45,5 +45,7 @@ nexar_conn *nx_peer_conn(struct nx_peer *peer, nexar_status *st);
 
 /* Puts "rank 3 (10.0.0.7:41234) is gone: it does not answer any more" into this thread's last error. */
 nexar_status nx_peer_fail(struct nx_peer *peer);
+/* The same under the number that it has in a communicator. */
+nexar_status nx_peer_fail_as(struct nx_peer *peer, uint32_t rank);
 
 #endif

@@ -57,12 +57,20 @@ static void address_of(struct nx_net *net, uint32_t rank, char *text, size_t cap
     nx_conn_drop(conn);
 }
 
+void nx_comm_text(uint64_t comm, char *text, size_t cap)
+{
+    text[0] = '\0';
+    if (comm > NX_WORLD_ID)
+        snprintf(text, cap, " in comm %#llx", (unsigned long long)comm);
+}
+
 /* "recv from rank 3 (10.0.0.7:41234), tag 5" */
 static void describe(struct nx_net *net, const struct nx_names *names, const char *word, const struct nx_key *key,
                      char *text, size_t cap)
 {
-    char address[64], tag[32] = "";
+    char address[64], tag[32] = "", where[40];
 
+    nx_comm_text(names->comm, where, sizeof(where));
     if (key->lane == NX_LANE_P2P && nx_id_any(key->id))
         snprintf(tag, sizeof(tag), ", any tag");
     else if (key->lane == NX_LANE_P2P)
@@ -70,11 +78,11 @@ static void describe(struct nx_net *net, const struct nx_names *names, const cha
     else if (key->lane == NX_LANE_RAW_TAGGED)
         snprintf(tag, sizeof(tag), ", tag %llu", (unsigned long long)key->id);
     if (key->peer == NX_ANY_PEER) {
-        snprintf(text, cap, "%s %s any rank%s", names->call, word, tag);
+        snprintf(text, cap, "%s%s %s any rank%s", names->call, where, word, tag);
         return;
     }
     address_of(net, key->peer, address, sizeof(address));
-    snprintf(text, cap, "%s %s rank %u%s%s%s%s", names->call, word, nx_names_rank(names, key->peer),
+    snprintf(text, cap, "%s%s %s rank %u%s%s%s%s", names->call, where, word, nx_names_rank(names, key->peer),
              address[0] != '\0' ? " (" : "", address, address[0] != '\0' ? ")" : "", tag);
 }
 
@@ -94,7 +102,7 @@ static void word_error(struct nexar_op *op, struct nx_net *net, const struct nx_
         nx_error_hint(error, "see whether that rank is still at work and makes the matching call; or give more time");
     } else if ((status == NEXAR_EPEER || status == NEXAR_ECLOSED) && key->peer != NX_ANY_PEER &&
                net->peer[key->peer] != NULL && nx_lane_peer_status(&net->lanes, key->peer) != NEXAR_OK) {
-        nx_peer_fail(net->peer[key->peer]);
+        nx_peer_fail_as(net->peer[key->peer], rank);
         nx_error_set(error, NEXAR_EPEER, rank, "%s: %s", what, nexar_last_error());
     } else {
         nx_error_set(error, status, rank, "%s: %s", what, nexar_status_text(status));
@@ -148,7 +156,10 @@ static void send_describe(struct nexar_op *base, char *text, size_t cap)
 
 static void send_release(struct nexar_op *base)
 {
-    nx_slab_put(&send_slab, nx_container_of(base, struct nx_send_op, op));
+    struct nx_send_op *op = nx_container_of(base, struct nx_send_op, op);
+
+    nx_free(op->gathered);
+    nx_slab_put(&send_slab, op);
 }
 
 static const struct nx_op_class send_class = {
@@ -164,6 +175,7 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
         return nx_fail(NEXAR_ENOMEM, "%s: no memory for the operation", names->call);
     op->net = net;
     op->names = *names;
+    op->gathered = NULL;
     op->req = (struct nx_send_req){.done = send_done};
     nx_op_init(&op->op, &send_class, net->completions, nx_now(), deadline);
     st = nx_net_op_begin(net, &op->inflight, &op->op, names->comm);
@@ -176,15 +188,24 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
     return NEXAR_OK;
 }
 
+void nx_send_op_abandon(struct nx_send_op *op)
+{
+    nx_net_op_end(op->net, &op->inflight);
+    nx_op_abandon(&op->op);
+    send_release(&op->op);
+}
+
 /* This thread's last error, with the message that it is about. */
 static void word_refusal(struct nx_send_op *op, struct nx_peer *peer, nexar_error *error)
 {
     struct nx_key key = {.peer = peer->rank, .lane = op->req.head.lane, .id = op->req.head.id};
+    uint32_t rank = nx_names_rank(&op->names, peer->rank);
     char what[192];
 
+    if (nx_last_error()->status == NEXAR_EPEER)
+        nx_peer_fail_as(peer, rank);
     describe(op->net, &op->names, "to", &key, what, sizeof(what));
-    nx_error_set(error, nx_last_error()->status, nx_names_rank(&op->names, peer->rank), "%s: %s", what,
-                 nexar_last_error());
+    nx_error_set(error, nx_last_error()->status, rank, "%s: %s", what, nexar_last_error());
     snprintf(error->op, sizeof(error->op), "%s", op->names.call);
     error->comm = op->names.comm;
 }
@@ -308,6 +329,7 @@ static void recv_release(struct nexar_op *base)
 
     if (op->recv.own)
         nx_free(op->recv.dst);
+    nx_free(op->pieces);
     nx_slab_put(&recv_slab, op);
 }
 
@@ -325,6 +347,7 @@ nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx
     op->net = net;
     op->names = *names;
     op->framed = NX_LANE_BY_KIND;
+    op->pieces = NULL;
     op->recv = (struct nx_recv){.done = recv_done};
     nx_op_init(&op->op, &recv_class, net->completions, nx_now(), deadline);
     op->op.receives = true;
@@ -336,6 +359,13 @@ nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx
     }
     *out = op;
     return NEXAR_OK;
+}
+
+void nx_recv_op_abandon(struct nx_recv_op *op)
+{
+    nx_net_op_end(op->net, &op->inflight);
+    nx_op_abandon(&op->op);
+    recv_release(&op->op);
 }
 
 nexar_status nx_recv_op_run(struct nx_recv_op *op, nexar_recv_info *info, nexar_op **op_out)

@@ -5,6 +5,11 @@
 #include "base/op.h"
 #include "net/send.h"
 
+#define NX_WORLD_ID UINT64_C(1)
+
+/* Where an operation is, for texts: " in comm 0x10000000001"; nothing for the world, and for 0. */
+void nx_comm_text(uint64_t comm, char *text, size_t cap);
+
 /* Who the ranks of an op are, for texts and for nexar_recv_info. */
 struct nx_names {
     const char *call;      /* "send", "recv_raw", ... */
@@ -19,6 +24,8 @@ struct nx_send_op {
     struct nx_net *net;
     struct nx_names names;
     struct nx_send_req req;
+    nexar_iov pieces[NX_SEND_PIECES]; /* for `req` */
+    void *gathered;                   /* owned; a payload that was copied together, or NULL */
     uint8_t prefix[NX_FRAME_HEADER];
 };
 
@@ -28,6 +35,7 @@ struct nx_recv_op {
     struct nx_net *net;
     struct nx_names names;
     struct nx_recv recv;
+    nexar_iov *pieces;   /* owned; those of `recv`, or NULL */
     enum nx_lane framed; /* the lane whose archive this must be, or NX_LANE_BY_KIND for raw bytes */
     nexar_status cancelled;
 };
@@ -37,6 +45,10 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
                             struct nx_send_op **out);
 nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx_time deadline,
                             struct nx_recv_op **out);
+
+/* Undoes them before the op has begun. */
+void nx_send_op_abandon(struct nx_send_op *op);
+void nx_recv_op_abandon(struct nx_recv_op *op);
 
 /* The end of a public call: starts, then blocks or hands the op over. */
 nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_op **op_out);

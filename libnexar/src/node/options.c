@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -32,23 +33,34 @@ static nexar_status tell_addresses(void *arg, const struct sockaddr *seed, uint1
     return st;
 }
 
+/* Who runs on one kernel and sees one /dev/shm can share memory, whatever the names of the containers are; others
+ * cannot, and are different hosts. */
+static void host_text(char *text, size_t cap)
+{
+    struct nx_process self = {0};
+    char kernel[128] = "";
+    struct stat shm = {0};
+
+    if (nx_process_self(&self) == NEXAR_OK)
+        snprintf(kernel, sizeof(kernel), "%s", self.boot);
+    else
+        gethostname(kernel, sizeof(kernel) - 1);
+    if (stat("/dev/shm", &shm) != 0)
+        stat("/proc/self/ns/mnt", &shm);
+    snprintf(text, cap, "host %s %llx:%llx", kernel, (unsigned long long)shm.st_dev, (unsigned long long)shm.st_ino);
+}
+
 /* What ranks of one launcher, or else of one host, have in common. */
 static nexar_status fill_group(struct nx_setup *setup)
 {
-    char text[256] = "", host[128] = "";
+    char text[256] = "";
     uint8_t digest[NX_SHA256_SIZE];
     nexar_status st;
 
     if (setup->config.group != NULL) {
         snprintf(text, sizeof(text), "group %s", setup->config.group);
     } else {
-        struct nx_process self = {0};
-
-        /* The boot id tells hosts apart whose names are equal, such as containers. */
-        gethostname(host, sizeof(host) - 1);
-        if (nx_process_self(&self) != NEXAR_OK)
-            self.boot[0] = '\0';
-        snprintf(text, sizeof(text), "host %s %s", host, self.boot);
+        host_text(text, sizeof(text));
     }
     st = nx_sha256(text, strlen(text), digest);
     memcpy(setup->options.join.group, digest, NX_ID_SIZE);
