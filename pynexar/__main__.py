@@ -11,6 +11,7 @@ COMMANDS = {
     "run": "start the ranks of a job on this machine",
     "seed": "serve as the place where the ranks of a job meet",
     "info": "show library, settings, what the environment says, and how to compile C programs",
+    "analyze": "read the flight recorders of all ranks and say what went wrong",
     "bench": "measure collectives and messages, and check their results",
 }
 

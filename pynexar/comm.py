@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import deque
 
-from . import errors, launched
+from . import launched
 from ._ffi import _api, lib
 from ._ffi.call import check, index, last_error, options, usage
 from ._handle import Handle
@@ -128,7 +128,7 @@ class Comm(Collectives, P2p, Objects, Preparing, Handle):
         """
         if not isinstance(reason, str):
             usage(f"reason is {reason!r}; it must be text", "abort")
-        launched.report(errors.Closed(f"aborted: {reason}", op="abort"))  # before the others fail, as the first to fail
+        launched.report(launched.Aborted())  # before the others do
         plain = "".join(c if " " <= c <= "~" else "?" for c in reason[:255])
         with self.lock:
             check(lib.nexar_comm_abort(self.pointer("abort"), plain.encode()))

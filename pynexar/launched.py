@@ -20,13 +20,24 @@ VARIABLE = "PYNEXAR_LAUNCHER"  # DESCRIPTOR:INODE of the pipe
 
 _pid = 0  # of the process that is a rank
 _failed_at = 0
+_aborted = False
+
+
+class Aborted(Exception):  # noqa: N818
+    """How the launcher calls what a rank that has aborted its communicator fails with."""
 
 
 def report(error: BaseException) -> None:
-    """Tells the launcher that this process is about to fail with `error`; each error once."""
-    global _failed_at  # noqa: PLW0603
-    if os.getpid() != _pid or _was_reported(error) or (isinstance(error, SystemExit) and error.code in (None, 0)):
+    """Tells the launcher that this process is about to fail with `error`; each error once, none after an Aborted."""
+    global _failed_at, _aborted  # noqa: PLW0603
+    if (
+        _aborted
+        or os.getpid() != _pid
+        or _was_reported(error)
+        or (isinstance(error, SystemExit) and error.code in (None, 0))
+    ):
         return
+    _aborted = isinstance(error, Aborted)
     _failed_at = time.monotonic_ns()
     try:
         error._nexar_reported = True  # type: ignore[attr-defined]

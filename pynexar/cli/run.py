@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import socket
@@ -59,7 +60,12 @@ def parser() -> argparse.ArgumentParser:
         "(default: NEXAR_JOIN)",
     )
     add("--env", action="append", default=[], type=_assignment, metavar="K=V", help="a variable for the ranks")
-    add("--log-dir", metavar="D", help="also write what each rank prints to D/rank-RANK.log")
+    add(
+        "--log-dir",
+        metavar="D",
+        help="also write what each rank prints to D/rank-RANK.log, and dumps of failures "
+        "for nexar analyze to D/nexar-RANK.json (on SIGUSR1, too, unless the program handles it)",
+    )
     add(
         "--bind",
         metavar="ADDR",
@@ -88,6 +94,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
     if options.log_dir is not None:
         try:
             os.makedirs(options.log_dir, exist_ok=True)
+            for rank in range(options.n * options.nnodes):  # an old dump would be taken for one of this job
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(options.log_dir, f"nexar-{rank}.json"))
         except OSError as error:
             arguments.error(f"--log-dir: {error}")
     try:
@@ -151,6 +160,8 @@ def make_ranks(options: argparse.Namespace, *, raw: bool) -> list[Rank]:
     base = {name: value for name, value in os.environ.items() if name not in _OWN and name != launched.VARIABLE}
     if not raw:
         base.setdefault("PYTHONUNBUFFERED", "1")  # what a rank prints is seen when it prints it
+    if options.log_dir is not None:
+        base.setdefault("NEXAR_DUMP_DIR", os.path.abspath(options.log_dir))
     if options.bind is not None:
         base["NEXAR_BIND"] = host_of(options.bind)
     alone = options.nnodes == 1 and options.join is None

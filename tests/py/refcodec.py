@@ -80,7 +80,7 @@ bytes nonce, bytes group, text software
 80 recall: u8 lane, u64 scope, u64 id, u32 order
 81 ask: u64 id, u64 comm, u64 sequence
 82 tell: u64 id, u64 comm, u8 state, text doing
-83 comm_aborted: u64 comm, text reason
+83 comm_aborted: u64 comm, u32 rank, text reason
 """
 
 _NUMBERS = {"u8": ("<B", 1), "u16": ("<H", 2), "u32": ("<I", 4), "u64": ("<Q", 8)}

@@ -273,7 +273,7 @@ WAITING: dict[str, Bytes] = {
     "questions": lambda j: numbered(j, 20_000, lambda i: framed("ask", id=i, comm=j.comm, sequence=i)),
     "answers": lambda j: numbered(j, 5_000, lambda i: framed("tell", id=i, comm=j.comm, state=i % 256, doing="x" * 99)),
     "communicators given up": lambda j: numbered(
-        j, 5_000, lambda i: framed("comm_aborted", comm=i + 1000, reason="why not" * 20)
+        j, 5_000, lambda i: framed("comm_aborted", comm=i + 1000, rank=1, reason="why not" * 20)
     ),
     "heartbeats": lambda _: 20_000 * framed("heartbeat", timestamp_ns=1),
     "news that the job has formed": lambda _: 20_000 * framed("join_go"),

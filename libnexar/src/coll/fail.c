@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/plain.h"
 #include "coll/op.h"
+#include "comm/dump.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -260,8 +261,10 @@ void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_abo
     if (error.status == NEXAR_EMISMATCH || !keep(comm, &error))
         nx_coll_break(comm, &error);
     op = nx_coll_find(comm, a->sequence);
-    if (op == NULL)
+    if (op == NULL) {
+        nx_dump_on_error(comm->net, &error); /* it may be this rank for which all the others waited */
         return;
+    }
     nx_coll_word_finish(op, &error);
     nx_coll_fail(op, error.status, &error, false);
     nx_op_drop(&op->op);

@@ -24,6 +24,29 @@ nexar_status nx_comm_stopped_by(nexar_comm *comm, const char *call)
     return nx_fail_with(&error);
 }
 
+/* Each rank that hears of it passes it on before it acts: on every connection the abort comes before a farewell. */
+static void tell_all(nexar_comm *comm, uint32_t rank, const char *reason)
+{
+    struct nx_message m = {.kind = NX_KIND_COMM_ABORTED};
+
+    m.comm_aborted = (struct nx_msg_comm_aborted){.comm = comm->id, .rank = rank, .reason = nx_text(reason)};
+    for (uint32_t i = 0; i < comm->size; i++) {
+        nexar_conn *conn;
+        nexar_status st;
+
+        if (i == comm->rank || i == rank)
+            continue;
+        conn = nx_peer_conn(comm->net->peer[nx_comm_world(comm, i)], &st);
+        if (conn != NULL)
+            st = nx_conn_control(conn, &m, false);
+        if (st != NEXAR_OK)
+            nx_debug("rank %u was not told of the abort: %s", i, nexar_last_error());
+        if (st == NEXAR_ENOMEM)
+            nx_conn_shutdown(conn, NX_CLOSE_ABORTED); /* rather lose it than let it wait for us */
+        nx_conn_drop(conn);
+    }
+}
+
 /* False if it was aborted before: the first counts. */
 static bool stop(nexar_comm *comm, uint32_t rank, const char *reason)
 {
@@ -42,32 +65,11 @@ static bool stop(nexar_comm *comm, uint32_t rank, const char *reason)
     /* From here on no message begins; those that had begun are found below. */
     atomic_store(&comm->stopped, true);
     nx_unlock(&comm->lock);
+    tell_all(comm, rank, reason);
     nx_coll_break(comm, &error);
     nx_net_condemn_ops(comm->net, comm->id, &error, NEXAR_ECANCELLED);
     nx_scope_stop(&comm->net->lanes, comm->scope);
     return true;
-}
-
-static void tell_all(nexar_comm *comm, const char *reason)
-{
-    struct nx_message m = {.kind = NX_KIND_COMM_ABORTED};
-
-    m.comm_aborted = (struct nx_msg_comm_aborted){.comm = comm->id, .reason = nx_text(reason)};
-    for (uint32_t i = 0; i < comm->size; i++) {
-        nexar_conn *conn;
-        nexar_status st;
-
-        if (i == comm->rank)
-            continue;
-        conn = nx_peer_conn(comm->net->peer[nx_comm_world(comm, i)], &st);
-        if (conn != NULL)
-            st = nx_conn_control(conn, &m, false);
-        if (st != NEXAR_OK)
-            nx_debug("rank %u was not told of the abort: %s", i, nexar_last_error());
-        if (st == NEXAR_ENOMEM)
-            nx_conn_shutdown(conn, NX_CLOSE_ABORTED); /* rather lose it than let it wait for us */
-        nx_conn_drop(conn);
-    }
 }
 
 nexar_status nexar_comm_abort(nexar_comm *comm, const char *reason)
@@ -83,18 +85,16 @@ nexar_status nexar_comm_abort(nexar_comm *comm, const char *reason)
     if (!stop(comm, comm->rank, plain))
         return NEXAR_OK;
     nx_info("this rank aborts communicator %llx: %s", (unsigned long long)comm->id, plain);
-    tell_all(comm, plain);
     nx_engine_kick(true); /* whoever aborts may end at once */
     return NEXAR_OK;
 }
 
 void nx_comm_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_comm_aborted *aborted)
 {
-    uint32_t rank = nx_comm_rank_of(comm, peer);
     char reason[NEXAR_REASON_MAX];
 
-    if (rank == NEXAR_NO_RANK)
+    if (nx_comm_rank_of(comm, peer) == NEXAR_NO_RANK || aborted->rank >= comm->size || aborted->rank == comm->rank)
         return;
     nx_plain(reason, sizeof(reason), aborted->reason.data, aborted->reason.len);
-    stop(comm, rank, reason);
+    stop(comm, aborted->rank, reason);
 }

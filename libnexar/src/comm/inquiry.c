@@ -50,12 +50,17 @@ static void retire(struct nx_inquiry *q)
         drop(q);
 }
 
-static void out_of_patience(struct nx_timer *timer)
+static void look(struct nx_timer *timer)
 {
     struct nx_inquiry *q = nx_container_of(timer, struct nx_inquiry, timer);
     bool mine;
 
     nx_lock(&q->comm->lock);
+    if (!nx_list_empty(&q->link) && ++q->looks < NX_INQUIRY_LOOKS) {
+        nx_timer_set(timer, nx_now() + NX_INQUIRY_LOOK);
+        nx_unlock(&q->comm->lock);
+        return;
+    }
     mine = take(q);
     nx_unlock(&q->comm->lock);
     if (mine)
@@ -67,6 +72,7 @@ static void out_of_patience(struct nx_timer *timer)
 static bool count_in(struct nx_inquiry *q, struct nx_answer *answer)
 {
     answer->came = true;
+    q->looks = 0;
     return ++q->came == q->count && take(q);
 }
 
@@ -98,7 +104,7 @@ static struct nx_inquiry *new_inquiry(nexar_comm *comm, struct nexar_op *op, uin
             q->answer[n++].rank = rank;
     }
     nx_list_init(&q->link);
-    nx_timer_init(&q->timer, out_of_patience);
+    nx_timer_init(&q->timer, look);
     nx_comm_hold(comm);
     q->comm = comm;
     nx_op_hold(op);
@@ -120,7 +126,7 @@ bool nx_inquiry_start(nexar_comm *comm, struct nexar_op *op, uint32_t peer, uint
     q->word = word;
     nx_lock(&comm->lock);
     nx_list_push_back(&comm->inquiries, &q->link);
-    nx_timer_set(&q->timer, nx_now() + NX_INQUIRY_PATIENCE);
+    nx_timer_set(&q->timer, nx_now() + NX_INQUIRY_LOOK);
     nx_unlock(&comm->lock);
     for (uint32_t i = 0; i < q->count; i++) {
         struct nx_answer *answer = &q->answer[i];

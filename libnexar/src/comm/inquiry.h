@@ -1,12 +1,14 @@
 /* comm/inquiry.h - an operation that has run out of time asks other ranks what they are doing, before it says whose
- * fault it is.  They have half a second; who does not answer in time is named, too. */
+ * fault it is.  They have a second; who does not answer in time is named, too. */
 #ifndef NX_COMM_INQUIRY_H
 #define NX_COMM_INQUIRY_H
 
 #include "base/op.h"
 #include "comm/comm.h"
 
-#define NX_INQUIRY_PATIENCE (500 * NX_MS)
+/* The second is so many looks without a new answer: a process that gets no core in between has not waited. */
+#define NX_INQUIRY_LOOK (50 * NX_MS)
+enum { NX_INQUIRY_LOOKS = 20 };
 
 /* How a collective stands on the rank that answers.  Values of the protocol. */
 enum nx_tell_state {
@@ -31,6 +33,7 @@ struct nx_inquiry {
     struct nexar_op *op; /* a reference */
     void (*word)(struct nx_inquiry *inquiry, nexar_error *error);
     struct nx_timer timer;
+    uint32_t looks; /* so often the timer has fired since the last answer */
     uint32_t count, came;
     struct nx_answer answer[];
 };

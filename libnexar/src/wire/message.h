@@ -238,8 +238,10 @@ struct nx_msg_tell {
     struct nx_text doing;
 };
 
+/* Passed on once by each rank that hears of it, so that nobody who leaves because of it is missed before. */
 struct nx_msg_comm_aborted {
     uint64_t comm;
+    uint32_t rank; /* in the communicator, who has aborted it */
     struct nx_text reason;
 };
 
@@ -297,7 +299,7 @@ struct nx_msg_comm_aborted {
     XX(RECALL, 80, recall, CONTROL, F(recall, lane) F(recall, scope) F(recall, id) F(recall, order))                   \
     XX(ASK, 81, ask, CONTROL, F(ask, id) F(ask, comm) F(ask, sequence))                                                \
     XX(TELL, 82, tell, CONTROL, F(tell, id) F(tell, comm) F(tell, state) F(tell, doing))                               \
-    XX(COMM_ABORTED, 83, comm_aborted, CONTROL, F(comm_aborted, comm) F(comm_aborted, reason))
+    XX(COMM_ABORTED, 83, comm_aborted, CONTROL, F(comm_aborted, comm) F(comm_aborted, rank) F(comm_aborted, reason))
 
 #define NX_NO_FIELDS(member, field)
 
