@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
+from weakref import WeakSet
 
 from . import launched
 from ._ffi import _api, lib
 from ._ffi.call import check, index, last_error, options, usage
 from ._handle import Handle
 from .collectives import Collectives, CollectivesNb
+from .groups import Groups
 from .objects import Objects, ObjectsNb
 from .op import Op
 from .p2p import ANY, P2p, P2pNb
@@ -35,8 +37,9 @@ class NonBlocking(CollectivesNb, P2pNb, ObjectsNb):
         self._comm = comm
 
 
-class Comm(Collectives, P2p, Objects, Preparing, Handle):
-    """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster().
+class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
+    """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster(), and from others by
+    split(), split_by_host() and dup().
 
     A context manager.  Several threads may use one; collectives must be called in the same order on all ranks.
 
@@ -60,6 +63,7 @@ class Comm(Collectives, P2p, Objects, Preparing, Handle):
         self._in_use: dict[int, tuple[_api.nexar_op, Any]] = {}
         self._dropped: deque[_api.nexar_op] = deque()
         self._peers: dict[int, PeerConnection] = {}
+        self.made: WeakSet[Comm] = WeakSet()  # from this one
         self._turns = itertools.count()
         self._completions: Completions | None = None
 
@@ -134,8 +138,10 @@ class Comm(Collectives, P2p, Objects, Preparing, Handle):
             check(lib.nexar_comm_abort(self.pointer("abort"), plain.encode()))
 
     def close(self) -> None:
-        """Leaves in good order: waits (bounded by the configuration's linger) until the others have what was sent to
-        them.  Operations in flight end with `Closed`.  Legal more than once.
+        """Closes it on this rank.  Operations in flight in it end with `Closed`.  Legal more than once.
+
+        Communicators that were made from it stay.  With the last one the rank leaves the job in good order: it waits
+        (bounded by the configuration's linger) until the others have what was sent to them.
         """
         super().close()
 

@@ -13,6 +13,7 @@ from ._ffi import _api, lib
 from ._ffi.call import check, index, usage
 from .comm import Comm
 from .config import Config
+from .groups import close_with_all
 from .seed import Seed
 
 __all__ = ["LocalCluster", "Seed", "init", "local_cluster"]
@@ -90,7 +91,7 @@ class LocalCluster(Sequence[Comm]):
         """Calls `fn(comm, *args)` for every rank, each in a thread of its own, and returns the results by rank.
 
         Raises:
-            Exception: the first that one of them raised; the communicators are closed then, so that no other waits on.
+            Exception: the first that one of them raised; that rank leaves the job then, so that no other waits on.
         """
         results: list[Any] = [None] * len(self)
         failures: list[BaseException] = []
@@ -102,7 +103,7 @@ class LocalCluster(Sequence[Comm]):
                 if hasattr(error, "add_note"):  # since Python 3.11
                     error.add_note(f"in rank {comm.rank} of {len(self)}")
                 failures.append(error)
-                comm.close()
+                close_with_all(comm)
 
         _in_threads(call, self._comms)
         if failures:
@@ -151,7 +152,7 @@ def _in_threads(fn: Callable[[Comm], Any], comms: Sequence[Comm]) -> None:
             thread.join()
     except BaseException:  # Ctrl-C: what they wait for ends
         for comm in comms:
-            threading.Thread(target=comm.close).start()
+            threading.Thread(target=close_with_all, args=(comm,)).start()
         for thread in threads:
             thread.join()
         raise

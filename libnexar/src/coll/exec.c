@@ -218,6 +218,8 @@ static nexar_status enter(nexar_comm *comm, struct nx_coll_op *op, struct early 
     nx_lock(&comm->lock);
     if (comm->broken && comm->sequence + 1 >= comm->broken_error.sequence) {
         st = nx_fail_with(&comm->broken_error);
+        if (comm->broken_error.op[0] == '\0')
+            snprintf(nx_last_error()->op, sizeof(nx_last_error()->op), "%s", nx_coll_name(op->args.call.coll));
     } else {
         op->announced.sequence = ++comm->sequence;
         nx_op_tell(&op->op, NX_RECORD_COLL, comm->id, comm->sequence, op->announced.call, op->announced.count);

@@ -36,6 +36,9 @@ extern const struct nx_scope_events nx_coll_scope_events;
 /* Engine.  Another rank has ended an operation early. */
 void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_aborted *aborted);
 
+/* This rank closes the communicator: tells the others that it comes to no further operation. */
+void nx_coll_closing(nexar_comm *comm);
+
 /* Nothing that runs or begins after operation `error->sequence` of this communicator ends well. */
 void nx_coll_break(nexar_comm *comm, const nexar_error *error);
 

@@ -140,6 +140,18 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
     return nx_fail_with(&error);
 }
 
+void nx_coll_closing(nexar_comm *comm)
+{
+    struct nx_coll_call call = {0};
+    nexar_error error;
+
+    nx_error_set(&error, NEXAR_ECLOSED, comm->rank, "rank %u closed the communicator", comm->rank);
+    nx_lock(&comm->lock);
+    call.sequence = comm->sequence + 1;
+    nx_unlock(&comm->lock);
+    tell(comm, &call, &error);
+}
+
 /* ---- from the others ---- */
 
 struct nx_coll_op *nx_coll_find(nexar_comm *comm, uint64_t sequence)
@@ -258,7 +270,8 @@ void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_abo
     if (nx_comm_rank_of(comm, peer) == NEXAR_NO_RANK)
         return;
     word_aborted(comm, peer, a, &error);
-    if (error.status == NEXAR_EMISMATCH || !keep(comm, &error))
+    /* Who has closed it comes to nothing that follows. */
+    if (error.status == NEXAR_EMISMATCH || a->status == (uint16_t)-NEXAR_ECLOSED || !keep(comm, &error))
         nx_coll_break(comm, &error);
     op = nx_coll_find(comm, a->sequence);
     if (op == NULL) {

@@ -87,6 +87,7 @@ static void leave(nexar_comm *comm)
     nexar_error error;
 
     nx_net_close_ops(net, comm->id, NEXAR_ECLOSED);
+    nx_coll_closing(comm);
     if (nx_net_wait_ops(net, comm->id, nx_after(nx_now(), comms->linger)) == NEXAR_EAGAIN) {
         /* Messages on their way that nobody takes. */
         nx_error_set(&error, NEXAR_ECLOSED, NEXAR_NO_RANK, "the communicator was closed before it was taken");
