@@ -8,7 +8,7 @@ from ctypes import byref, sizeof
 
 from . import errors
 from ._ffi import _api, lib
-from ._ffi.buffer import View, apart, gathered, scattered
+from ._ffi.buffer import View, apart, pieces, source, target
 from ._ffi.call import check, index, last_error, nanoseconds
 from .op import CANCEL_NS, Op, Pair
 
@@ -71,7 +71,9 @@ class P2pNb:
         call = "sendrecv"
         sending = _send_arguments(self._comm, call, x, dest, sendtag, "sendtag")
         receiving = _recv_arguments(self._comm, call, out, src, recvtag, "recvtag")
-        apart(sending[0], receiving[0], "x", "out", call)
+        for x_view in sending[0]:
+            for out_view in receiving[0]:
+                apart(x_view, out_view, "x", "out", call)
         recv = _recv(self._comm, call, receiving, timeout)  # first: what comes then needs no buffer in between
         try:
             return Pair(recv, _send(self._comm, call, sending, timeout))
@@ -161,18 +163,21 @@ class P2p:
 
 
 def _send_arguments(comm: Comm, call: str, x: Any, dest: int, tag: int, tag_name: str = "tag") -> tuple[Any, ...]:
-    view = gathered(x, "x", call)
-    return view, index(dest, "dest", call, comm.size), index(tag, tag_name, call, ANY)
+    views = pieces(source, x, "x", call)
+    return views, index(dest, "dest", call, comm.size), index(tag, tag_name, call, ANY)
 
 
 def _recv_arguments(comm: Comm, call: str, out: Any, src: int, tag: int, tag_name: str = "tag") -> tuple[Any, ...]:
-    view, scatter = scattered(out, "out", call)
-    return view, scatter, index(src, "src", call, comm.size, ANY), index(tag, tag_name, call, ANY, ANY)
+    views = pieces(target, out, "out", call)
+    return views, index(src, "src", call, comm.size, ANY), index(tag, tag_name, call, ANY, ANY)
 
 
 def _send(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
-    view, dest, tag = arguments
-    return start_send(comm, call, view, dest, tag, timeout)
+    views, dest, tag = arguments
+    if len(views) == 1:
+        return start_send(comm, call, views[0], dest, tag, timeout)
+    keep = [view.keep for view in views]
+    return comm.start(call, lib.nexar_sendv, (_list(views), len(views), dest, tag), timeout, keep)
 
 
 def start_send(comm: Comm, call: str, view: View, dest: int, tag: int, timeout: float | None, space: int = 0) -> Op:
@@ -181,14 +186,15 @@ def start_send(comm: Comm, call: str, view: View, dest: int, tag: int, timeout: 
 
 
 def _recv(comm: Comm, call: str, arguments: tuple[Any, ...], timeout: float | None) -> Op:
-    view, scatter, src, tag = arguments
-    arguments = (view.address, view.nbytes, src, tag)
-    if scatter is None:
-        return comm.start(call, lib.nexar_recv_nb, arguments, timeout, view.keep, finish=status_of)
+    views, src, tag = arguments
+    if len(views) == 1:
+        arguments = (views[0].address, views[0].nbytes, src, tag)
+        return comm.start(call, lib.nexar_recv_nb, arguments, timeout, views[0].keep, finish=status_of)
+    keep = [view.keep for view in views]
+    arguments = (_list(views), len(views), src, tag)
+    return comm.start(call, lib.nexar_recvv_nb, arguments, timeout, keep, finish=status_of)
 
-    def finish(op: Op) -> Status:
-        status = status_of(op)
-        scatter(status.nbytes)
-        return status
 
-    return comm.start(call, lib.nexar_recv_nb, arguments, timeout, view.keep, finish=finish)
+def _list(views: list[View]) -> Any:
+    """What C gets for several pieces of memory."""
+    return (_api.nexar_iov * len(views))(*(_api.nexar_iov(view.address, view.nbytes) for view in views))

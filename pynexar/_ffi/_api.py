@@ -339,8 +339,11 @@ class Library:
     nexar_comm_dump: Callable[[Optional[nexar_comm], Optional[bytes]], int]
     nexar_comm_peer: Callable[[Optional[nexar_comm], int, Any], int]
     nexar_send: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
+    nexar_sendv: Callable[[Optional[nexar_comm], Any, int, int, int, Any, Any], int]
     nexar_recv: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_recv_nb: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
+    nexar_recvv: Callable[[Optional[nexar_comm], Any, int, int, int, Any, Any], int]
+    nexar_recvv_nb: Callable[[Optional[nexar_comm], Any, int, int, int, Any, Any], int]
     nexar_recv_alloc_nb: Callable[[Optional[nexar_comm], int, int, int, Any, Any], int]
     nexar_recv_take: Callable[[Optional[nexar_op], Any], int]
     nexar_free: Callable[[Optional[int]], None]
@@ -465,6 +468,11 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         (nexar_comm, c_void_p, c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
     ),
     (
+        "nexar_sendv",
+        c_int,
+        (nexar_comm, POINTER(nexar_iov), c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
         "nexar_recv",
         c_int,
         (nexar_comm, c_void_p, c_size_t, c_uint32, c_uint32, POINTER(nexar_recv_info), POINTER(nexar_call_opts)),
@@ -473,6 +481,24 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         "nexar_recv_nb",
         c_int,
         (nexar_comm, c_void_p, c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_recvv",
+        c_int,
+        (
+            nexar_comm,
+            POINTER(nexar_iov),
+            c_size_t,
+            c_uint32,
+            c_uint32,
+            POINTER(nexar_recv_info),
+            POINTER(nexar_call_opts),
+        ),
+    ),
+    (
+        "nexar_recvv_nb",
+        c_int,
+        (nexar_comm, POINTER(nexar_iov), c_size_t, c_uint32, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op)),
     ),
     (
         "nexar_recv_alloc_nb",

@@ -2,7 +2,7 @@
 
 Takes numpy arrays, whatever has the buffer protocol or numpy's array interface, and whatever DLPack can lend that lies
 in the host's memory (torch tensors).  Nothing is copied but an input that C cannot read as it lies: one with gaps or in
-the other byte order, or a list of several.
+the other byte order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
-from ctypes import addressof, c_char, memmove
+from ctypes import addressof, c_char
 
 from pynexar import errors
 
@@ -149,43 +149,15 @@ def lies(x: Any, name: str, call: str) -> None:
         )
 
 
-def gathered(x: Any, name: str, call: str) -> View:
-    """An array, or a list of them as if they lay one behind the other: those are copied once.
+def pieces(view: Callable[[Any, str, str], View], x: Any, name: str, call: str) -> list[View]:
+    """An array, or each of a list of them, by source() or target().
 
     Raises:
-        UsageError: as source().
+        UsageError: as those.
     """
     if not isinstance(x, (list, tuple)):
-        return source(x, name, call)
-    views = [source(part, f"{name}[{i}]", call) for i, part in enumerate(x)]
-    if len(views) == 1:
-        return views[0]
-    parts = [(c_char * view.nbytes).from_address(view.address) for view in views if view.nbytes]
-    return source(b"".join(parts), name, call)
-
-
-def scattered(x: Any, name: str, call: str) -> tuple[View, Callable[[int], None] | None]:
-    """An array, or for a list of them one array that stands for all, and what gives each its part of the first n bytes.
-
-    Raises:
-        UsageError: as target().
-    """
-    if not isinstance(x, (list, tuple)):
-        return target(x, name, call), None
-    views = [target(part, f"{name}[{i}]", call) for i, part in enumerate(x)]
-    if len(views) == 1:
-        return views[0], None
-    whole = target(numpy_module().empty(sum(view.nbytes for view in views), "u1"), name, call)
-
-    def scatter(n: int) -> None:
-        at = 0
-        for view in views:
-            take = min(view.nbytes, n - at)
-            if take > 0:
-                memmove(view.address, whole.address + at, take)
-            at += view.nbytes
-
-    return whole, scatter
+        return [view(x, name, call)]
+    return [view(part, f"{name}[{i}]", call) for i, part in enumerate(x)]
 
 
 def apart(x: View, y: View, x_name: str, y_name: str, call: str) -> None:

@@ -117,6 +117,13 @@ NEXAR_API nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_co
 NEXAR_API nexar_status nexar_send(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
                                   const nexar_call_opts *opts, nexar_op **op_out);
 
+/** As nexar_send, of a message that consists of `n` pieces, one after the other; some may be empty.  Up to 5 pieces of
+ *  together more than 64 KiB leave from where they lie; else they are copied together first.  The list is not needed
+ *  any more when the call returns, also with op_out; the pieces are as `buf` is.
+ *  @returns as nexar_send.  @threads as nexar_send */
+NEXAR_API nexar_status nexar_sendv(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t dest, uint32_t tag,
+                                   const nexar_call_opts *opts, nexar_op **op_out);
+
 /** Receives one message of at most `nbytes` from rank `src` (or NEXAR_ANY) with `tag` (or NEXAR_ANY); blocks.
  *  @param info  NULL if not wanted
  *  @returns as nexar_send, and NEXAR_EMSGSIZE if the message is larger: it then stays receivable and nothing is written
@@ -129,6 +136,18 @@ NEXAR_API nexar_status nexar_recv(nexar_comm *comm, void *buf, size_t nbytes, ui
  *  @returns as nexar_recv.  @threads any */
 NEXAR_API nexar_status nexar_recv_nb(nexar_comm *comm, void *buf, size_t nbytes, uint32_t src, uint32_t tag,
                                      const nexar_call_opts *opts, nexar_op **op_out);
+
+/** As nexar_recv, into `n` pieces, which are filled one after the other, without a copy in between; they must not
+ *  overlap.  The list is not needed any more when the call returns.
+ *  @returns as nexar_recv.  @threads any */
+NEXAR_API nexar_status nexar_recvv(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t src, uint32_t tag,
+                                   nexar_recv_info *info, const nexar_call_opts *opts);
+
+/** Begins to receive, as nexar_recvv and nexar_recv_nb.
+ *  @param op_out  required
+ *  @returns as nexar_recv.  @threads any */
+NEXAR_API nexar_status nexar_recvv_nb(nexar_comm *comm, const nexar_iov *iov, size_t n, uint32_t src, uint32_t tag,
+                                      const nexar_call_opts *opts, nexar_op **op_out);
 
 /** Begins to receive a message of any size up to `most`, as nexar_recv_nb, into memory that the library allocates when
  *  the message comes; nexar_recv_take gives it.
@@ -145,7 +164,8 @@ NEXAR_API nexar_status nexar_recv_take(nexar_op *op, nexar_iov *out);
 /** Frees memory that nexar_recv_take gave.  @returns nothing; NULL is legal.  @threads any */
 NEXAR_API void nexar_free(void *buf);
 
-/** Sends and receives at the same time, so that a ring of ranks that all call it cannot deadlock.
+/** Sends and receives at the same time, so that a ring of ranks that all call it cannot deadlock.  The two buffers must
+ *  not overlap.
  *  @returns as nexar_send and nexar_recv; the first error.  @threads any */
 NEXAR_API nexar_status nexar_sendrecv(nexar_comm *comm, const void *sendbuf, size_t send_nbytes, uint32_t dest,
                                       uint32_t sendtag, void *recvbuf, size_t recv_nbytes, uint32_t src,

@@ -43,6 +43,15 @@ static nexar_status check_place(const char *call, const struct place *p)
     return nx_fail(NEXAR_EINVAL, "%s: the buffer is NULL and should have %zu bytes", call, p->nbytes);
 }
 
+/* An op that ends, with this thread's last error, before it has begun. */
+static nexar_status refuse(nexar_comm *comm, struct nexar_op *op, struct nx_inflight *inflight, nexar_status st,
+                           nexar_op **op_out)
+{
+    nx_net_op_end(comm->net, inflight);
+    nx_op_finish(op, st, nx_last_error());
+    return nx_op_return(op, op_out, NULL);
+}
+
 /* To oneself: the message goes straight into the lane table, whatever its size. */
 static nexar_status send_self(nexar_comm *comm, struct nx_send_op *op, nexar_op **op_out)
 {
@@ -173,10 +182,8 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const struct 
     world = nx_comm_world(comm, dest);
     op->req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = id_of(tag, opts)};
     st = set_payload(op, from, dest == comm->rank);
-    if (st != NEXAR_OK) {
-        nx_send_op_abandon(op);
-        return st;
-    }
+    if (st != NEXAR_OK)
+        return refuse(comm, &op->op, &op->inflight, st, op_out);
     op->req.order = &comm->scope->peer[world].send_order;
     nx_op_tell(&op->op, NX_RECORD_SEND, comm->id, op->req.head.id, dest, from->nbytes);
     if (dest == comm->rank)
@@ -226,8 +233,8 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, const struct 
     if (to->iov != NULL) {
         op->pieces = nx_alloc(to->n * sizeof(*op->pieces));
         if (op->pieces == NULL) {
-            nx_recv_op_abandon(op);
-            return nx_fail(NEXAR_ENOMEM, "%s: no memory for a list of %zu pieces", call, to->n);
+            st = nx_fail(NEXAR_ENOMEM, "%s: no memory for a list of %zu pieces", call, to->n);
+            return refuse(comm, &op->op, &op->inflight, st, op_out);
         }
         memcpy(op->pieces, to->iov, to->n * sizeof(*op->pieces));
         op->recv.pieces = op->pieces;

@@ -54,6 +54,7 @@ struct nx_recv {
     /* set by the poster */
     struct nx_key key; /* P2P: peer and tag may be NX_ANY_* */
     uint8_t *dst;
+    const nexar_iov *pieces; /* P2P, if not NULL: instead of dst, `cap` bytes in all; the poster's until `done` */
     bool own; /* P2P: dst is allocated, once it is known how large the message is; the poster's to free */
     size_t cap;
     uint64_t call, count; /* COLL: what the poster called; a message with other values is a mismatch */

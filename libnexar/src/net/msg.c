@@ -107,6 +107,22 @@ nexar_status nx_msg_append(struct nx_msg *msg, const uint8_t *bytes, size_t n)
     return append(c, bytes, n);
 }
 
+/* Into pieces that lie one after the other in the message, from its byte `at` on. */
+static void scatter(const nexar_iov *piece, uint64_t at, const uint8_t *bytes, size_t n)
+{
+    while (n > 0) {
+        size_t take;
+
+        for (; at >= piece->nbytes; piece++)
+            at -= piece->nbytes;
+        take = piece->nbytes - at < n ? piece->nbytes - at : n;
+        memcpy((uint8_t *)piece->base + at, bytes, take);
+        bytes += take;
+        n -= take;
+        at += take;
+    }
+}
+
 void nx_msg_put(struct nx_msg *msg, const uint8_t *bytes, size_t n)
 {
     struct nx_recv *recv = msg->recv;
@@ -119,6 +135,8 @@ void nx_msg_put(struct nx_msg *msg, const uint8_t *bytes, size_t n)
         return;
     if (recv->fn != NULL)
         nx_reduce_feed(&msg->reduce, bytes, n);
+    else if (recv->pieces != NULL)
+        scatter(recv->pieces, msg->delivered, bytes, n);
     else
         memcpy(recv->dst + (msg->delivered - recv->skip), bytes, n);
     msg->delivered += n;
@@ -141,6 +159,24 @@ void nx_msg_flush(struct nx_lanes *lanes, struct nx_msg *msg)
     msg->last = NULL;
 }
 
+/* The first `n` bytes of what a receive got. */
+static nexar_status append_received(struct chunks c, const struct nx_recv *recv, uint64_t n)
+{
+    nexar_status st = NEXAR_OK;
+
+    if (recv->pieces == NULL)
+        return append(c, recv->dst, n);
+    for (const nexar_iov *piece = recv->pieces; n > 0 && st == NEXAR_OK; piece++) {
+        uint64_t take = piece->nbytes < n ? piece->nbytes : n;
+
+        st = append(c, piece->base, take);
+        c.have += take;
+        c.left -= take;
+        n -= take;
+    }
+    return st;
+}
+
 nexar_status nx_msg_take_back(struct nx_msg *msg)
 {
     struct nx_recv *recv = msg->recv;
@@ -151,7 +187,7 @@ nexar_status nx_msg_take_back(struct nx_msg *msg)
 
     c.left -= prefix;
     if (st == NEXAR_OK)
-        st = append(c, recv->dst, msg->delivered - prefix);
+        st = append_received(c, recv, msg->delivered - prefix);
     if (st != NEXAR_OK) {
         free_chunks(first);
         return st;

@@ -128,6 +128,25 @@ static nexar_status send_eager(nexar_conn *conn, struct nx_send_req *req)
 
 static void large_done(struct nx_quic_send *send, nexar_status status);
 
+/* `take` bytes of the payload from `sent` on. */
+static uint32_t fill(const struct nx_send_req *req, uint64_t take, struct nx_quic_buf *buf)
+{
+    const nexar_iov whole = {.base = (void *)(uintptr_t)req->payload, .nbytes = req->payload_len};
+    const nexar_iov *piece = req->pieces == NULL ? &whole : req->pieces;
+    uint64_t at = req->sent;
+    uint32_t n = 0;
+
+    for (; take != 0 && at >= piece->nbytes; piece++)
+        at -= piece->nbytes;
+    for (; take != 0; piece++, at = 0) {
+        uint64_t len = piece->nbytes - at < take ? piece->nbytes - at : take;
+
+        buf[n++] = (struct nx_quic_buf){.len = (uint32_t)len, .base = (uint8_t *)piece->base + at};
+        take -= len;
+    }
+    return n;
+}
+
 /* The next part of a large message; parts are as large as QUIC takes at once. */
 static nexar_status send_part(struct nx_send_req *req)
 {
@@ -138,10 +157,7 @@ static nexar_status send_part(struct nx_send_req *req)
 
     if (first)
         req->quic.buf[n++] = (struct nx_quic_buf){.len = req->bytes_len, .base = req->bytes};
-    if (take != 0)
-        req->quic.buf[n++] =
-            (struct nx_quic_buf){.len = (uint32_t)take, .base = (uint8_t *)(uintptr_t)req->payload + req->sent};
-    req->quic.bufs = n;
+    req->quic.bufs = n + fill(req, take, req->quic.buf + n);
     req->quic.done = large_done;
     req->sent += take;
     req->started = true;
@@ -198,7 +214,7 @@ static nexar_status send_large(nexar_conn *conn, struct nx_send_req *req)
 
 static bool is_small(nexar_conn *conn, const struct nx_send_req *req)
 {
-    return req->payload_len <= conn->net->config.small_bytes && atomic_load(&conn->own);
+    return req->payload_len <= conn->net->config.small_bytes && req->pieces == NULL && atomic_load(&conn->own);
 }
 
 /* The peer does not keep up: no more copies for it. */

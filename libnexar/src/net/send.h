@@ -10,6 +10,8 @@
 /* Messages up to this size are copied, so that the caller's memory is free at once. */
 #define NX_EAGER_BYTES ((uint64_t)64 * 1024)
 
+enum { NX_SEND_PIECES = NX_QUIC_BUFS - 1 };
+
 /* A message.  Embedded in an op or in a step; belongs to net/ from a nx_send that returns NEXAR_EAGAIN until `done`. */
 struct nx_send_req {
     /* set by the caller */
@@ -17,6 +19,8 @@ struct nx_send_req {
     const uint8_t *prefix; /* before the payload (framed lanes: 8 bytes); copied */
     uint8_t prefix_len;
     const void *payload;
+    const nexar_iov
+        *pieces; /* if not NULL: instead of payload, at most NX_SEND_PIECES, none empty; only what is large */
     uint64_t payload_len;
     _Atomic uint32_t *order; /* counter of the order of messages; NULL for collectives */
     /* Once, on the engine or on a thread that calls in, no lock held. */

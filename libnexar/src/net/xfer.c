@@ -188,13 +188,6 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
     return NEXAR_OK;
 }
 
-void nx_send_op_abandon(struct nx_send_op *op)
-{
-    nx_net_op_end(op->net, &op->inflight);
-    nx_op_abandon(&op->op);
-    send_release(&op->op);
-}
-
 /* This thread's last error, with the message that it is about. */
 static void word_refusal(struct nx_send_op *op, struct nx_peer *peer, nexar_error *error)
 {
@@ -359,13 +352,6 @@ nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx
     }
     *out = op;
     return NEXAR_OK;
-}
-
-void nx_recv_op_abandon(struct nx_recv_op *op)
-{
-    nx_net_op_end(op->net, &op->inflight);
-    nx_op_abandon(&op->op);
-    recv_release(&op->op);
 }
 
 nexar_status nx_recv_op_run(struct nx_recv_op *op, nexar_recv_info *info, nexar_op **op_out)

@@ -46,10 +46,6 @@ nexar_status nx_send_op_new(struct nx_net *net, const struct nx_names *names, nx
 nexar_status nx_recv_op_new(struct nx_net *net, const struct nx_names *names, nx_time deadline,
                             struct nx_recv_op **out);
 
-/* Undoes them before the op has begun. */
-void nx_send_op_abandon(struct nx_send_op *op);
-void nx_recv_op_abandon(struct nx_recv_op *op);
-
 /* The end of a public call: starts, then blocks or hands the op over. */
 nexar_status nx_send_op_run(struct nx_send_op *op, struct nx_peer *peer, nexar_op **op_out);
 nexar_status nx_recv_op_run(struct nx_recv_op *op, nexar_recv_info *info, nexar_op **op_out);

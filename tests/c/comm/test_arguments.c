@@ -64,7 +64,7 @@ static void wrong_messages(nexar_comm *comm)
     const nexar_call_opts negative = {.size = sizeof(negative), .timeout_ns = -1};
     uint32_t rank = nexar_comm_rank(comm), other = (rank + 1) % 3;
     nexar_recv_info info = {.nbytes = 7};
-    char x[8] = {0};
+    char x[8] = {0}, y[8];
     nexar_op *op = (nexar_op *)(void *)x;
     nexar_conn *conn;
 
@@ -81,9 +81,9 @@ static void wrong_messages(nexar_comm *comm)
     must_fail(nexar_recv_nb(comm, x, 8, other, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "nowhere to put the op");
     must_fail(nexar_recv_nb(comm, x, 8, 3, 0, NULL, &op), NEXAR_EINVAL, NEXAR_NO_RANK, "recv: src 3 is not one");
     must(op == NULL);
-    must_fail(nexar_sendrecv(comm, x, 8, 3, 0, x, 8, other, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK,
+    must_fail(nexar_sendrecv(comm, x, 8, 3, 0, y, 8, other, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK,
               "sendrecv: dest 3");
-    must_fail(nexar_sendrecv(comm, x, 8, other, 0, x, 8, 3, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK,
+    must_fail(nexar_sendrecv(comm, x, 8, other, 0, y, 8, 3, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK,
               "sendrecv: src 3");
     must_fail(nexar_probe(comm, 3, 0, NULL, NULL), NEXAR_EINVAL, NEXAR_NO_RANK, "probe: src 3");
     must_fail(nexar_comm_peer(comm, rank, &conn), NEXAR_EINVAL, NEXAR_NO_RANK, "peer: rank|this rank itself");
