@@ -20,6 +20,15 @@ static inline nx_time nx_now(void)
     return (nx_time)t.tv_sec * NX_S + t.tv_nsec;
 }
 
+/* The same clock as it was some milliseconds ago at most, at a fifth of the cost. */
+static inline nx_time nx_now_about(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (nx_time)t.tv_sec * NX_S + t.tv_nsec;
+}
+
 /* now + span without overflow; a span of NX_NEVER, or one that is negative, gives NX_NEVER or now. */
 static inline nx_time nx_after(nx_time now, nx_time span)
 {

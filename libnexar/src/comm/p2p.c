@@ -73,7 +73,7 @@ static bool are_fine(const nexar_call_opts *opts)
 /* Of a message that needed no op, and no time. */
 static void record(nexar_comm *comm, enum nx_record_kind kind, uint64_t id, uint32_t rank, uint64_t nbytes)
 {
-    nx_time now = nx_now();
+    nx_time now = nx_now_about();
     struct nx_record r = {.comm = comm->id,
                           .id = id,
                           .call = rank,
