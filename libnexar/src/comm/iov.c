@@ -6,9 +6,12 @@
 #include "base/mem.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { FEW = 16 };
 
 nexar_status nx_iov_check(const char *call, const nexar_iov *iov, size_t n, size_t *total)
 {
@@ -34,25 +37,30 @@ static int by_address(const void *a, const void *b)
     return ((uintptr_t)x->base > (uintptr_t)y->base) - ((uintptr_t)x->base < (uintptr_t)y->base);
 }
 
+/* They are sorted by address. */
+static bool are_apart(const nexar_iov *sorted, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if ((uintptr_t)sorted[i].base - (uintptr_t)sorted[i - 1].base < sorted[i - 1].nbytes)
+            return false;
+    }
+    return true;
+}
+
 nexar_status nx_iov_apart(const char *call, const nexar_iov *iov, size_t n)
 {
-    nexar_iov *sorted;
-    nexar_status st = NEXAR_OK;
+    nexar_iov few[FEW], *sorted = n > FEW ? nx_alloc(n * sizeof(*sorted)) : few;
     size_t count;
+    bool apart;
 
-    if (n < 2)
-        return NEXAR_OK;
-    sorted = nx_alloc(n * sizeof(*sorted));
     if (sorted == NULL)
         return nx_fail(NEXAR_ENOMEM, "%s: no memory for a list of %zu pieces", call, n);
     count = nx_iov_pack(iov, n, sorted, n);
     qsort(sorted, count, sizeof(*sorted), by_address);
-    for (size_t i = 1; i < count && st == NEXAR_OK; i++) {
-        if ((uintptr_t)sorted[i].base - (uintptr_t)sorted[i - 1].base < sorted[i - 1].nbytes)
-            st = nx_fail(NEXAR_EINVAL, "%s: two pieces of memory overlap; they must be apart", call);
-    }
-    nx_free(sorted);
-    return st;
+    apart = are_apart(sorted, count);
+    if (sorted != few)
+        nx_free(sorted);
+    return apart ? NEXAR_OK : nx_fail(NEXAR_EINVAL, "%s: two pieces of memory overlap; they must be apart", call);
 }
 
 size_t nx_iov_pack(const nexar_iov *iov, size_t n, nexar_iov *out, size_t max)
