@@ -354,7 +354,7 @@ BUFFER = np.zeros(12)
 
 @pytest.mark.parametrize("call", ["all_reduce", "reduce", "scan", "exclusive_scan"])
 @pytest.mark.parametrize("name", OUT)
-def test_out_is_checked(cluster: Cluster, name: str, call: str) -> None:
+def test_c11_out_is_checked(cluster: Cluster, name: str, call: str) -> None:
     make, words = OUT[name]
 
     def body(comm: nx.Comm) -> None:

@@ -48,7 +48,7 @@ def analysis(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [4, 1_000_000])
-def test_c11_a_timeout_names_who_never_came_on_every_rank(
+def test_c8_a_timeout_names_who_never_came_on_every_rank(
     job: Callable[[int], list[Rank]], tmp_path: Path, count: int
 ) -> None:
     """In the reference a timeout names no rank, or the neighbour of a ring."""
