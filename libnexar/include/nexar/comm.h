@@ -74,7 +74,7 @@ typedef enum nexar_split {
 } nexar_split;
 
 /** The same in two steps, for those who must look at signals meanwhile: starts one of the three.  `color` and `key` are
- *  looked at by the first alone.
+ *  looked at by the first alone.  Until it is there or closed, this rank calls no other collective of `comm`.
  *  @returns as nexar_comm_split.  @threads any; calls on one communicator in the same order on all ranks */
 NEXAR_API nexar_status nexar_split_start(nexar_comm *comm, nexar_split how, uint32_t color, int32_t key,
                                          const nexar_call_opts *opts, nexar_splitting **splitting);

@@ -52,8 +52,8 @@ NEXAR_API nexar_status nexar_seed_join_string(const nexar_seed *seed, char *text
 
 /** Waits until all ranks have joined and are connected with each other.
  *  @returns NEXAR_OK; NEXAR_EAGAIN if `timeout_ns` passed first; NEXAR_EINTR; NEXAR_ETIMEDOUT if formation failed: the
- *  text
- *           names the ranks that are missing and what was heard of them; NEXAR_EPEER if a rank gave up.
+ *           text names the ranks that are missing and what was heard of them; NEXAR_EPEER if a rank gave up;
+ *           NEXAR_ECONFIG if two have different settings.
  *  @threads any */
 NEXAR_API nexar_status nexar_seed_wait(nexar_seed *seed, int64_t timeout_ns);
 

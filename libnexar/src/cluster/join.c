@@ -67,10 +67,16 @@ static bool say_abort(struct nx_join_machine *m, enum nx_abort_code code, const 
     return true;
 }
 
+/* Settings that differ are everybody's business; else it is this rank that is missing. */
+static enum nx_abort_code code_of(const nexar_error *error)
+{
+    return error->status == NEXAR_ECONFIG ? NX_ABORT_MISMATCH : NX_ABORT_PEER;
+}
+
 static void give_up(struct nx_join_machine *m, const nexar_error *error)
 {
     if (!over(m))
-        fail(m, error, say_abort(m, NX_ABORT_PEER, error));
+        fail(m, error, say_abort(m, code_of(error), error));
 }
 
 static void give_up_last(struct nx_join_machine *m)
@@ -271,7 +277,7 @@ void nx_join_meshed(struct nx_join_machine *m)
 void nx_join_mesh_failed(struct nx_join_machine *m, const nexar_error *error, nx_time now)
 {
     if (m->state == NX_JOIN_READY) {
-        say_abort(m, NX_ABORT_PEER, error);
+        say_abort(m, code_of(error), error);
         leave(m, error, nx_after(now, LEAVE_WITHIN));
     } else if (m->state != NX_JOIN_LEAVING) {
         give_up(m, error);

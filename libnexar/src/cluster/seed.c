@@ -368,6 +368,7 @@ static void on_ready(struct nx_seed_machine *m, struct nx_seed_client *client)
 /* It gives up.  One whose time is over is told how far the job was: it has somebody to tell. */
 static void on_abort(struct nx_seed_machine *m, struct nx_seed_client *client, const struct nx_msg_abort *abort)
 {
+    bool differs = abort->code == NX_ABORT_MISMATCH; /* settings of two ranks */
     char reason[300], progress[400], text[sizeof(m->error.text)];
 
     nx_plain(reason, sizeof(reason), abort->reason.data, abort->reason.len);
@@ -375,8 +376,8 @@ static void on_abort(struct nx_seed_machine *m, struct nx_seed_client *client, c
         if (abort->code == NX_ABORT_TIMEOUT)
             time_out(m);
         else
-            fail(m, NEXAR_EPEER, NX_ABORT_PEER, client->rank, "rank %u (%s) gave up: %s", client->rank, client->from,
-                 reason);
+            fail(m, differs ? NEXAR_ECONFIG : NEXAR_EPEER, differs ? NX_ABORT_MISMATCH : NX_ABORT_PEER, client->rank,
+                 "rank %u (%s) gave up: %s", client->rank, client->from, reason);
         return;
     }
     nx_seed_progress(m, progress, sizeof(progress));

@@ -157,13 +157,28 @@ static nexar_status make_child(nexar_splitting *s)
 
 /* ---- the steps ---- */
 
+/* With this thread's last error: this rank does not come to the second collective.  It counts all the same, since ranks
+ * for which the first went well are in it; they are told. */
+static void miss_agreement(nexar_comm *parent, enum nx_coll call)
+{
+    bool dead;
+
+    nx_lock(&parent->lock);
+    dead = parent->broken || atomic_load(&parent->closed);
+    nx_unlock(&parent->lock);
+    if (!dead)
+        nx_coll_missed(parent, &(struct nx_call){.coll = call, .dtype = NEXAR_INT64, .op = NEXAR_MIN}, 1);
+}
+
 static nexar_status fail(nexar_splitting *s)
 {
-    s->phase = FAILED;
     s->error = *nx_last_error();
+    if (s->phase == GATHERING)
+        miss_agreement(s->parent, s->call);
+    s->phase = FAILED;
     nexar_comm_close(s->child);
     s->child = NULL;
-    return s->error.status;
+    return nx_fail_with(&s->error);
 }
 
 /* A status is at the upper end of its vote, the rank below it; the worst one wins. */
@@ -244,7 +259,9 @@ static nexar_status begin(nexar_comm *comm, nexar_split how, enum nx_coll call, 
     if (s == NULL || s->all == NULL) {
         nx_free(s);
         nx_fail(NEXAR_ENOMEM, "no memory for what %u ranks want", comm->size);
-        return nx_coll_missed(comm, &(struct nx_call){.coll = call}, RECORD); /* the others have begun it */
+        st = nx_coll_missed(comm, &(struct nx_call){.coll = call, .dtype = NEXAR_UINT8}, RECORD); /* others begin it */
+        miss_agreement(comm, call);
+        return st;
     }
     nx_comm_hold(comm);
     s->parent = comm;
@@ -256,6 +273,9 @@ static nexar_status begin(nexar_comm *comm, nexar_split how, enum nx_coll call, 
     if (st != NEXAR_OK) {
         nexar_error error = *nx_last_error();
 
+        if (st == NEXAR_ENOMEM) /* else it has not begun */
+            miss_agreement(comm, call);
+        s->phase = FAILED;
         nexar_split_close(s);
         return nx_fail_with(&error);
     }
@@ -315,6 +335,10 @@ void nexar_split_close(nexar_splitting *s)
     if (s == NULL || nx_engine_alive() != NEXAR_OK)
         return;
     nexar_op_close(s->op);
+    if (s->phase == GATHERING) {
+        nx_fail(NEXAR_ECANCELLED, "rank %u gave it up", s->parent->rank);
+        miss_agreement(s->parent, s->call);
+    }
     nexar_comm_close(s->child);
     nx_comm_drop(s->parent);
     nx_free(s->all);

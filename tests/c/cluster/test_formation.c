@@ -235,8 +235,8 @@ static void test_different_settings(void **state)
     o.join.rank_plus_one = 2;
     job.node[1] = job_start(&o);
     job_fails(job.node[0], NEXAR_ECONFIG, "rank 1|different settings");
-    job_fails(job.node[1], NEXAR_EPEER, "rank 0|gave up|different settings");
-    assert_status(nx_seed_wait(job.seed, nx_now() + CHECK_PATIENCE), NEXAR_EPEER);
+    job_fails(job.node[1], NEXAR_ECONFIG, "rank 0|gave up|different settings");
+    assert_status(nx_seed_wait(job.seed, nx_now() + CHECK_PATIENCE), NEXAR_ECONFIG);
     nx_seed_end(job.seed);
 }
 
