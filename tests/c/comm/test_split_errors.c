@@ -156,7 +156,7 @@ static void use(nexar_comm *comm, void *arg)
 /* Whichever allocation fails, on whichever rank: nobody waits for ever, and what failed is said. */
 static void test_no_memory(void **state)
 {
-    enum { ALLOCATIONS = 60 / JOB_SHORTER };
+    enum { ALLOCATIONS = 24 / JOB_SHORTER };
     int failures = 0;
 
     (void)state;
