@@ -25,7 +25,9 @@ def job(tmp_path: Path, start: Start) -> Start:
 
     def run(script: str, *options: str, arguments: tuple[str, ...] = (), **more: Any) -> jobkit.Process:
         path = tmp_path / "script.py"
-        path.write_text(textwrap.dedent(script))
+        written = tmp_path / "script.new"
+        written.write_text(textwrap.dedent(script))
+        written.replace(path)  # as a whole: ranks of another job may be about to read it
         return start(*jobkit.nexar("run", *options, str(path), *arguments), **more)
 
     return run

@@ -286,7 +286,8 @@ nexar_status nx_arrive_small(struct nx_lanes *lanes, uint32_t peer, const struct
 
     if (msg == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for a message");
-    memcpy(msg->bytes, payload, head->len);
+    if (head->len != 0)
+        memcpy(msg->bytes, payload, head->len);
     msg->got = head->len;
     msg->small = msg->complete = true;
     nx_todo_init(&todo);
