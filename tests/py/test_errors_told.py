@@ -89,10 +89,10 @@ def test_calls_that_disagree_are_found_in_the_dumps(job: Callable[[int], list[Ra
     found = analysis(tmp_path / "dumps")
     [finding] = [f for f in found["findings"] if f["kind"] == "mismatch"]
     assert finding["seq"] == 1
-    assert {tuple(side["ranks"]): side["call"] for side in finding["calls"]} == {
-        (0, 2): "all_reduce(5 x float32, sum)",
-        (1,): "all_reduce(5 x float32, max)",
-    }
+    sides = {side["call"]: set(side["ranks"]) for side in finding["calls"]}
+    assert sides.keys() == {"all_reduce(5 x float32, sum)", "all_reduce(5 x float32, max)"}
+    assert sides["all_reduce(5 x float32, max)"] == {1}
+    assert sides["all_reduce(5 x float32, sum)"] <= {0, 2}  # who hears of it before it calls has called nothing
 
 
 def test_sigusr1_writes_a_dump(job: Callable[[int], list[Rank]], tmp_path: Path) -> None:
