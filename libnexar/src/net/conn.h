@@ -47,6 +47,7 @@ struct nexar_conn {
     _Atomic bool ended;
     _Atomic uint64_t eager_bytes; /* copies on their way */
     _Atomic uint64_t messages;    /* sent, but for control messages */
+    _Atomic uint64_t frame_bytes; /* of `frames` */
     /* own locks */
     struct nx_outbox control, small;
     /* lock */
@@ -57,7 +58,6 @@ struct nexar_conn {
     bool connected;
     struct nx_list paused; /* streams that came before it was known who that is */
     struct nx_list frames; /* struct nx_frame: framed messages that are being put together */
-    uint64_t frame_bytes;  /* of these */
     uint8_t node[16];      /* id from the certificate */
     uint32_t dialled_rank;
     uint64_t received; /* messages that have come to their end */
