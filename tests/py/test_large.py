@@ -79,4 +79,5 @@ def test_l1_a_million_small_operations(cluster: Cluster) -> None:
     for seen in cluster(2).run(body):
         rss, threads, descriptors = zip(*seen[2:])
         assert max(rss) - min(rss) < 8 << 10, rss  # KiB
-        assert len(set(threads)) == len(set(descriptors)) == 1
+        assert max(threads) == threads[0], threads  # at the end one of the ranks' own may be over
+        assert max(descriptors) == descriptors[0], descriptors
