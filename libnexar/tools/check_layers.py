@@ -2,7 +2,7 @@
 """Holds the layers: which folder of libnexar/src may include which.
 
 Includes are written from src/ ("base/list.h").  Everybody may include the public headers ("nexar/base.h"); msquic.h is
-for quic/, OpenSSL for identity/ alone.  A .c file includes its own header before any other.
+for quic/, OpenSSL for identity/ and the TLS of bulk/ alone.  A .c file includes its own header before any other.
 """
 import argparse
 import pathlib
@@ -17,15 +17,16 @@ MAY_INCLUDE = {
     "identity": "base",
     "quic": "base identity",
     "net": "base wire math identity quic",
-    "coll": "base wire math identity quic net comm",
-    "comm": "base wire math identity quic net coll",
-    "cluster": "base wire math identity quic net coll comm",
-    "node": "base wire math identity quic net coll comm cluster",
+    "bulk": "base",
+    "coll": "base wire math identity quic net bulk comm",
+    "comm": "base wire math identity quic net bulk coll",
+    "cluster": "base wire math identity quic net bulk coll comm",
+    "node": "base wire math identity quic net bulk coll comm cluster",
 }
 # Machines of cluster/ are pure; these files beside them move their bytes.
 CLUSTER_IO = re.compile(r"_io$|_serve$|^talk$")
 PURE_CLUSTER = "base wire math identity"
-OWNERS = {"msquic": "quic", "openssl": "identity"}  # of foreign headers, by the beginning of the name
+OWNERS = {"msquic": "quic", "openssl": "identity bulk/tcp_tls"}  # of foreign headers: folders, or files
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
@@ -48,8 +49,8 @@ def faults(path: pathlib.Path, src: pathlib.Path):
         elif quote == '"' and head != "nexar" and head not in allowed:
             yield f'{folder}/ may not include "{name}"'
         for prefix, owner in OWNERS.items():
-            if quote == "<" and name.startswith(prefix) and folder != owner:
-                yield f"<{name}> is for {owner}/ alone"
+            if quote == "<" and name.startswith(prefix) and not {folder, f"{folder}/{path.stem}"} & set(owner.split()):
+                yield f"<{name}> is for {owner} alone"
 
 
 def main() -> int:
