@@ -46,6 +46,7 @@ class Config:
         connection_window: QUIC flow control window of a connection
         stream_window: QUIC flow control window of a stream
         dump_dir: folder for dumps of the flight recorder, written when a collective fails and on SIGUSR1
+        modules: files of other transports, as text with colons or as a list
     """
 
     rank: int | None = None
@@ -71,6 +72,7 @@ class Config:
     connection_window: int | None = None
     stream_window: int | None = None
     dump_dir: str | os.PathLike[str] | None = None
+    modules: str | list[str] | tuple[str, ...] | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.
@@ -151,6 +153,8 @@ def _to_c(value: Any, name: str, field: str) -> int | bytes:
     if field.endswith("_ns"):
         return nanoseconds(value, name)
     if _C_FIELDS[field] is c_char_p:
+        if field == "modules" and isinstance(value, (list, tuple)):
+            value = ":".join(map(str, value))
         if field == "transports" and isinstance(value, (list, tuple)):
             value = ",".join(map(str, value))
         if field == "dump_dir" and isinstance(value, os.PathLike):

@@ -22,3 +22,11 @@ foreach(source IN LISTS examples)
     endif()
     set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
 endforeach()
+
+# A transport of one's own.
+find_package(Threads REQUIRED)
+add_library(example_slow_module MODULE "${PROJECT_SOURCE_DIR}/libnexar/examples/module/slow.c")
+target_include_directories(example_slow_module PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include")
+target_link_libraries(example_slow_module PRIVATE Threads::Threads)
+set_target_properties(example_slow_module PROPERTIES
+    PREFIX "" OUTPUT_NAME slow LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")

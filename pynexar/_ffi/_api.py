@@ -243,6 +243,7 @@ class nexar_config(Structure):
     connection_window: int
     stream_window: int
     dump_dir: Optional[bytes]
+    modules: Optional[bytes]
     _fields_ = (
         ("size", c_uint32),
         ("rank_plus_one", c_uint32),
@@ -269,6 +270,7 @@ class nexar_config(Structure):
         ("connection_window", c_uint64),
         ("stream_window", c_uint64),
         ("dump_dir", c_char_p),
+        ("modules", c_char_p),
     )
 
 

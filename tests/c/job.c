@@ -147,7 +147,11 @@ static nexar_status addresses(void *arg, const struct sockaddr *seed, uint16_t p
 
 static void fill(uint16_t port, struct nx_node_options *o)
 {
-    *o = (struct nx_node_options){.join_timeout = 60 * NX_S,
+    const char *transports = getenv("NEXAR_TRANSPORTS");
+
+    *o = (struct nx_node_options){.transports = transports == NULL ? "quic" : transports,
+                                  .modules = getenv("NEXAR_MODULES"),
+                                  .join_timeout = 60 * NX_S,
                                   .small_bytes = 16384,
                                   .limits = {16 << 20, 4096, 48 << 20},
                                   .timeout = 60 * NX_S,

@@ -29,7 +29,7 @@ struct nx_seed *job_seed(uint32_t size, nx_time timeout, const struct nx_proof_k
 uint32_t job_seed_proven(struct nx_seed *seed);
 uint32_t job_seed_waiting(struct nx_seed *seed);
 
-/* What a node needs to join by this join string. */
+/* What a node needs to join by this join string.  QUIC carries everything, unless NEXAR_TRANSPORTS is set. */
 void job_options(const char *join_string, struct nx_node_options *options);
 /* The same, by a secret, at this port. */
 void job_options_secret(uint16_t port, const struct nx_proof_key *secret, struct nx_node_options *options);

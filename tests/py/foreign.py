@@ -245,6 +245,7 @@ class Worker:
         if self.alpn == refcodec.ALPN_OWN:
             self.greet(mate, rank)
             assert mate.next_framed("mesh_ack")["rank"] == rank
+            mate.control("ways", names="")
         return mate
 
     def greet(self, mate: Mate, rank: int, **more: Any) -> None:
@@ -269,3 +270,4 @@ class Worker:
             assert (mate.hello["from"], mate.hello["to"]) == (rank, self.rank)
             assert mate.hello["cluster"].hex() == self.cluster
             mate.control("mesh_ack", rank=self.rank, incarnation=1)
+            mate.control("ways", names="")

@@ -97,12 +97,14 @@ class Forming:
                 self.called(number)
         for mate in last.mates.values():
             mate.control("mesh_ack", rank=3, incarnation=1)
+            mate.control("ways", names="")
         for rank in REAL:
             mate = foreign.Mate(self.driver, self.caller(rank, self.workers[0].credentials))
             mate.link.wait_connected()
             self.workers[0].mates[rank] = mate
             self.workers[0].greet(mate, rank, settings=settings)
             assert mate.next_framed("mesh_ack")["rank"] == rank
+            mate.control("ways", names="")
         for guest in self.guests.values():
             guest.talk.hear("join_ready")
         for guest in self.guests.values():

@@ -36,6 +36,7 @@ typedef struct nexar_config {
     uint64_t connection_window; /**< QUIC flow control window of a connection */
     uint64_t stream_window;     /**< QUIC flow control window of a stream */
     const char *dump_dir;       /**< folder for dumps of the flight recorder, see nexar_comm_dump */
+    const char *modules;        /**< files of other transports, separated by colons, see nexar/ext.h */
 } nexar_config;
 
 /** One row of the table of settings.  Strings are static or live as long as the library. */

@@ -9,9 +9,9 @@
  *  A module is a shared library that exports `nexar_module_v1` and links to nothing of ours; the environment variable
  *  NEXAR_MODULES lists paths of such files, separated by colons.  It is used between two ranks if both have it.
  *
- *  Life: `open` once per node; `attach` per connection, on both ends, when the job forms; the two halves agree by `tell`
- *  and `told`; each then says `ready`, or `unusable`.  `detach` when the connection ends, the way is lost, or the node
- *  closes; `close` last.
+ *  Life: `open` once per node; `attach` per connection, on both ends, when the job forms; the two halves agree by
+ *  `tell` and `told`; each then says `ready`, or `unusable`.  `detach` when the connection ends, the way is lost, or
+ *  the node closes; `close` last.
  *
  *  Threads: the library's *engine* is one thread at a time, which polls sockets and runs callbacks; see THREADS.md.
  *  Every function below is called on the engine and must not block, unless it says otherwise. */
@@ -53,15 +53,14 @@ typedef struct nexar_bulk_message {
     uint64_t nbytes;      /**< of the payload, all entries */
 } nexar_bulk_message;
 
-/** The payload's memory is not needed any more (NEXAR_OK), or the link has failed before all of it was taken (NEXAR_EPEER).
- *  Once per message for which send returned NEXAR_EAGAIN, on the engine. */
+/** The payload's memory is not needed any more (NEXAR_OK), or the link has failed before all of it was taken
+ *  (NEXAR_EPEER).  Once per message for which send returned NEXAR_EAGAIN, on the engine. */
 typedef void (*nexar_bulk_done)(void *arg, nexar_status status);
 
 /** Properties of a way. */
 typedef enum nexar_bulk_flags {
     NEXAR_BULK_TAGGED = 1, /**< it is offered the messages of all lanes; without, those of the raw lane alone */
     NEXAR_BULK_SURE = 2,   /**< it cannot fail while the peer lives: nothing is kept to be sent again */
-    NEXAR_BULK_NEAR = 4,   /**< it also is the fastest way for small messages */
 } nexar_bulk_flags;
 
 /** A way to one peer.  BulkTransport; with NEXAR_BULK_TAGGED, TaggedBulkTransport.  Const once it is given to `ready`,
@@ -121,15 +120,19 @@ typedef struct nexar_host {
     /** The peer's process has ended, as far as this module can see: the library looks at once. */
     void (*suspect)(nexar_link *link, const char *why);
 
-    /* -- messages that arrive; engine -- */
+    /* -- messages that arrive; engine; with no lock held that `send` takes: what has arrived may lead to a send at once
+     *    -- */
     /** A message begins.  `resume` is called, on the engine, when a call below that gave NEXAR_EAGAIN is worth
      *  repeating.  `alone` not 0: its payload waits at the sender, so it is not asked for before somebody receives it.
-     *  @returns NEXAR_OK; NEXAR_EAGAIN: no room now, nothing has begun, `resume` follows; NEXAR_EPROTO (the head is
-     *  none, or too many are open), NEXAR_ENOMEM: the link is of no use, say `lost`. */
+     *  @returns NEXAR_OK, with *out NULL if there is nothing more to do for it; NEXAR_EAGAIN: no room now, nothing has
+     *  begun, `resume` follows, then begin it again; NEXAR_EPROTO (the head is none, or too many are open),
+     *  NEXAR_ENOMEM: the link is of no use, say `lost`. */
     nexar_status (*arrive_begin)(nexar_link *link, const void *head, uint32_t head_nbytes, uint64_t nbytes, int alone,
                                  void (*resume)(void *arg), void *arg, nexar_arrival **out);
-    /** Gives up a `resume` of an arrive_begin that gave NEXAR_EAGAIN. */
-    void (*arrive_forget)(nexar_link *link, void *arg);
+    /** All of a message that is here in one piece: begin, write and end in one, at the least cost.
+     *  @returns as arrive_begin. */
+    nexar_status (*arrive_whole)(nexar_link *link, const void *head, uint32_t head_nbytes, const void *payload,
+                                 uint64_t nbytes, void (*resume)(void *arg), void *arg);
     /** Where the next bytes belong, if they can be put there directly: at most `*n` bytes, at `*p`, until
      *  arrive_filled, which must follow before anything else is done with this arrival.
      *  @returns NEXAR_OK; NEXAR_ENOTSUP: use arrive_write; NEXAR_EAGAIN: nobody receives it yet, `resume` follows when
@@ -164,9 +167,15 @@ typedef struct nexar_host {
 
 /* ---- what a module gives ---- */
 
+typedef enum nexar_module_flags {
+    NEXAR_MODULE_NEAR = 1, /**< for ranks of one host; without, `auto` takes it for ranks of different hosts */
+} nexar_module_flags;
+
 typedef struct nexar_module {
     uint32_t size;
-    uint32_t abi;     /**< NEXAR_MODULE_ABI */
+    uint32_t abi;   /**< NEXAR_MODULE_ABI */
+    uint32_t flags; /**< nexar_module_flags */
+    uint32_t reserved;
     const char *name; /**< "tcp": in NEXAR_TRANSPORTS, in stats; letters, digits and _, at most 15 */
     /** A node begins.  NEXAR_ENOTSUP: it cannot be used here (no such device); nexar_host.log may say why. */
     nexar_status (*open)(const nexar_host *host, nexar_node *node, void **self);
@@ -180,8 +189,8 @@ typedef struct nexar_module {
     void (*close)(void *self);
 } nexar_module;
 
-/** What a module exports under this name. */
-typedef const nexar_module nexar_module_v1_t;
+/** What a module's file exports. */
+NEXAR_API extern const nexar_module nexar_module_v1;
 
 #ifdef __cplusplus
 }

@@ -78,6 +78,7 @@ nx_time nx_turn_run(void)
     }
     nx_tasks_run();
     nx_timers_run(now);
+    nx_pollers_poll();
     if (poll != NULL)
         ms = poll();
     atomic_store(&nx_engine.poll_at, ms == UINT32_MAX ? NX_NEVER : now + ms * NX_MS);
@@ -87,8 +88,14 @@ nx_time nx_turn_run(void)
 int nx_turn_events(nx_time until)
 {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(nx_engine.epoll, events, EVENTS, nx_sleep_ms(until));
+    bool sleeps = until != 0;
+    int n;
 
+    if (sleeps && !nx_pollers_doze())
+        until = 0;
+    n = epoll_wait(nx_engine.epoll, events, EVENTS, nx_sleep_ms(until));
+    if (sleeps)
+        nx_pollers_awake();
     for (int i = 0; i < n; i++)
         ((struct nx_event *)events[i].data.ptr)->ready(&events[i]);
     return n;

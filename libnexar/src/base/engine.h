@@ -37,6 +37,21 @@ struct nx_timer {
     bool set;
 };
 
+/* A source of events that no descriptor tells of: memory that others write. */
+struct nx_poller {
+    struct nx_list link;
+    /* On each turn, and on each round of a leader that spins: true if it did something. */
+    bool (*poll)(struct nx_poller *poller);
+    /* Before whoever holds the turn sleeps in the epoll set; false: there is something, do not.  And after.  Either may
+     * be NULL. */
+    bool (*doze)(struct nx_poller *poller);
+    void (*awake)(struct nx_poller *poller);
+};
+
+/* Engine. */
+void nx_poller_add(struct nx_poller *poller);
+void nx_poller_remove(struct nx_poller *poller);
+
 /* A blocked thread.  Lives on its stack. */
 struct nx_waiter {
     struct nx_list link; /* among those who wait for the engine */

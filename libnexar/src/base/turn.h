@@ -63,6 +63,12 @@ void nx_turn_wake(void);
 void nx_tasks_run(void);
 void nx_timers_run(nx_time now);
 
+/* With the turn. */
+bool nx_pollers_poll(void);
+/* False: do not sleep.  nx_pollers_awake follows in any case. */
+bool nx_pollers_doze(void);
+void nx_pollers_awake(void);
+
 /* Marks the first follower as the next leader; false if there is none. */
 bool nx_baton_pass(void);
 

@@ -73,7 +73,7 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
         if (now - idle_since < spin) {
             /* Whatever makes a turn worth while is an event, or due, or in the waiter. */
             do
-                n = nx_turn_events(0);
+                n = nx_pollers_poll() ? 1 : nx_turn_events(0);
             while (n == 0 && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
                    (atomic_load(&w->word) & WAITER_DONE) == 0);
             if (n > 0)

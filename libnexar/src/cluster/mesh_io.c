@@ -150,6 +150,7 @@ static void free_mesh(struct nx_mesh *mesh)
     nx_quic_config_close(mesh->client);
     nx_bundle_free(mesh->bundle);
     nx_trust_free(mesh->trust);
+    nx_pem_free(&mesh->pem);
     nx_mutex_fini(&mesh->lock);
     nx_free(mesh);
 }
@@ -306,6 +307,21 @@ void nx_mesh_close(struct nx_mesh *mesh)
     /* When this has run, so has the callback that woke us, to its end. */
     nx_fence();
     free_mesh(mesh);
+}
+
+nexar_status nx_mesh_identity(struct nx_mesh *mesh, const uint8_t node[NX_ID_SIZE], const struct nx_pem **own,
+                              char *peer)
+{
+    struct nx_name name = {.role = NX_ROLE_MEMBER};
+    nexar_status st = NEXAR_OK;
+
+    memcpy(name.cluster_id, nx_trust_cluster_id(mesh->trust), sizeof(name.cluster_id));
+    memcpy(name.node_id, node, sizeof(name.node_id));
+    nx_name_format(&name, peer);
+    if (mesh->pem.leaf == NULL)
+        st = nx_bundle_pem(mesh->bundle, &mesh->pem);
+    *own = &mesh->pem;
+    return st;
 }
 
 const uint8_t *nx_mesh_group(const struct nx_mesh *mesh, uint32_t rank)

@@ -46,6 +46,11 @@ void nx_mesh_leave(struct nx_mesh *mesh, nx_time deadline);
 /* Ends all connections and frees it.  Blocks.  NULL is legal. */
 void nx_mesh_close(struct nx_mesh *mesh);
 
+/* Engine.  This rank's credentials as text, made when they are first asked for, and the name of the node with this id;
+ * they last as long as the mesh, `peer` (NX_NAME_SIZE bytes) is the caller's. */
+nexar_status nx_mesh_identity(struct nx_mesh *mesh, const uint8_t node[NX_ID_SIZE], const struct nx_pem **own,
+                              char *peer);
+
 /* Group of a rank: ranks of one host have the same. */
 const uint8_t *nx_mesh_group(const struct nx_mesh *mesh, uint32_t rank);
 

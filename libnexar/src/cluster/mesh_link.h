@@ -36,6 +36,7 @@ struct nx_mesh {
     struct nx_mesh_machine machine;
     struct nx_list links;
     uint32_t strangers; /* links that called, and are not up */
+    struct nx_pem pem;  /* once asked for */
     struct nx_timer timer;
     bool closing;
     /* lock */

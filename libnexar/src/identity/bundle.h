@@ -20,6 +20,15 @@ struct nx_bundle {
 nexar_status nx_bundle_make(const struct nx_key *key, const void *leaf, size_t leaf_size, const struct nx_trust *trust,
                             struct nx_bundle **out);
 
+/* The same as text, for other TLS than QUIC's: leaf, key and CA in PEM, each terminated.  NEXAR_ENOMEM,
+ * NEXAR_ESYSTEM. */
+struct nx_pem {
+    char *leaf, *key, *ca;
+};
+nexar_status nx_bundle_pem(const struct nx_bundle *bundle, struct nx_pem *out);
+/* Accepts half-filled. */
+void nx_pem_free(struct nx_pem *pem);
+
 /* Wipes it.  NULL is legal. */
 void nx_bundle_free(struct nx_bundle *bundle);
 

@@ -127,15 +127,13 @@ struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const stru
 
 /* ---- write ---- */
 
-/* With a receive: straight into its memory. */
-static void write_through(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n)
+/* The receive, marked busy, has got `n` bytes. */
+static void wrote(struct nx_lanes *lanes, struct nx_msg *msg, uint64_t n)
 {
     struct nx_recv *recv = msg->recv;
     struct nx_todo todo;
 
     nx_todo_init(&todo);
-    nx_msg_flush(lanes, msg);
-    nx_msg_put(msg, bytes, n);
     nx_lock(&lanes->lock);
     msg->got += n;
     recv->state = NX_RECV_MATCHED;
@@ -224,7 +222,9 @@ size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t
     if (msg->recv != NULL) {
         msg->recv->state = NX_RECV_BUSY;
         nx_unlock(&lanes->lock);
-        write_through(lanes, msg, bytes, n);
+        nx_msg_flush(lanes, msg);
+        nx_msg_put(msg, bytes, n);
+        wrote(lanes, msg, n);
         return n;
     }
     take = room_for(lanes, msg, n);
@@ -235,6 +235,50 @@ size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t
     msg->keeping = take > 0;
     nx_unlock(&lanes->lock);
     return take > 0 ? keep(lanes, msg, bytes, take, st) : 0;
+}
+
+/* ---- straight into a receive's memory ---- */
+
+nexar_status nx_arrive_place(struct nx_lanes *lanes, struct nx_msg *msg, uint8_t **at, uint64_t *n, bool wait)
+{
+    const struct nx_recv *recv;
+    nexar_status st = NEXAR_OK;
+
+    nx_lock(&lanes->lock);
+    msg->parked = false;
+    nx_list_remove(&msg->source->link);
+    recv = msg->recv;
+    if (msg->returning ||
+        (recv == NULL && wait && !msg->discard && !msg->recalled && !lanes->peer[msg->key.peer].draining)) {
+        msg->parked = true;
+        st = NEXAR_EAGAIN;
+    } else if (recv == NULL || recv->fn != NULL || recv->pieces != NULL || msg->got < recv->skip) {
+        st = NEXAR_ENOTSUP;
+    } else {
+        msg->recv->state = NX_RECV_BUSY;
+    }
+    nx_unlock(&lanes->lock);
+    if (st != NEXAR_OK)
+        return st;
+    nx_msg_flush(lanes, msg);
+    *at = recv->dst + (msg->delivered - recv->skip);
+    *n = less(*n, msg->len - msg->got);
+    return NEXAR_OK;
+}
+
+void nx_arrive_placed(struct nx_lanes *lanes, struct nx_msg *msg, uint64_t n)
+{
+    msg->delivered += n;
+    wrote(lanes, msg, n);
+}
+
+void nx_arrive_move(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_source *source)
+{
+    nx_lock(&lanes->lock);
+    msg->parked = false;
+    nx_list_remove(&msg->source->link);
+    msg->source = source;
+    nx_unlock(&lanes->lock);
 }
 
 /* ---- end ---- */

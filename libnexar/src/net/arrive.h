@@ -33,6 +33,15 @@ struct nx_msg *nx_arrive_begin(struct nx_lanes *lanes, uint32_t peer, const stru
  * resumed), NEXAR_ENOMEM or NEXAR_EPROTO (end it).  More than announced is a programming error. */
 size_t nx_arrive_write(struct nx_lanes *lanes, struct nx_msg *msg, const uint8_t *bytes, size_t n, nexar_status *st);
 
+/* Where the next bytes belong: at most *n, at *at, until nx_arrive_placed, which must follow.  NEXAR_ENOTSUP: there is
+ * no such place; nx_arrive_write.  NEXAR_EAGAIN: nobody receives it yet; again when the source is resumed. */
+nexar_status nx_arrive_place(struct nx_lanes *lanes, struct nx_msg *msg, uint8_t **at, uint64_t *n, bool wait);
+/* `n` bytes are there. */
+void nx_arrive_placed(struct nx_lanes *lanes, struct nx_msg *msg, uint64_t n);
+
+/* The rest of the message comes from another source. */
+void nx_arrive_move(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_source *source);
+
 /* The message is complete (NEXAR_OK) or will never be.  The message may not be used after this. */
 void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status status);
 

@@ -4,7 +4,7 @@
  * then its messages are not read.  It does not dial again. */
 #include "net/conn.h"
 
-#include "net/send.h"
+#include "net/way.h"
 #include "wire/codec.h"
 
 #include <arpa/inet.h>
@@ -88,6 +88,7 @@ void nx_conn_drop(nexar_conn *conn)
     if (conn == NULL || atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
         return;
     nx_ext_free_all(conn);
+    nx_links_free(conn);
     nx_outbox_fini(&conn->control);
     nx_outbox_fini(&conn->small);
     nx_mutex_fini(&conn->lock);
@@ -165,6 +166,7 @@ static void closed(void *arg, nexar_status status, uint64_t code, const char *wh
     else if (status == NEXAR_ECLOSED && code == NX_CLOSE_REFUSED)
         why = "it does not take this rank for a member";
     snprintf(text, sizeof(text), "%s", why);
+    nx_links_end(conn, conn->bye_acked);
     conn->owner->closed(conn->owner_arg, conn, status, code, text);
     if (peer != NULL)
         nx_peer_gone(peer, left, text);
@@ -215,6 +217,8 @@ nexar_status nx_conn_accept(struct nx_net *net, struct nx_quic_conn *quic, const
 void nx_conn_bind(nexar_conn *conn, struct nx_peer *peer)
 {
     atomic_store(&conn->peer, peer);
+    if (nx_links_init(conn) != NEXAR_OK)
+        nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
     nx_peer_up(peer, conn);
     nx_conn_resume_paused(conn);
 }
@@ -238,6 +242,17 @@ void nx_conn_fault(nexar_conn *conn, const char *format, ...)
     nx_conn_shutdown(conn, NX_CLOSE_PROTOCOL);
     if (peer != NULL)
         nx_peer_gone(peer, false, conn->fault); /* at once: what it has begun to send ends for this reason */
+}
+
+void nx_conn_lost(nexar_conn *conn, const char *why)
+{
+    struct nx_peer *peer = atomic_load(&conn->peer);
+
+    if (conn->fault[0] == '\0')
+        snprintf(conn->fault, sizeof(conn->fault), "%s", why);
+    nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
+    if (peer != NULL)
+        nx_peer_gone(peer, false, conn->fault);
 }
 
 nexar_status nx_conn_control(nexar_conn *conn, const struct nx_message *message, bool later)

@@ -48,6 +48,10 @@ struct nexar_conn {
     _Atomic uint64_t eager_bytes; /* copies on their way */
     _Atomic uint64_t messages;    /* sent, but for control messages */
     _Atomic uint64_t frame_bytes; /* of `frames` */
+    _Atomic uint32_t cut;         /* messages whose rest comes by another way than their beginning (dock.c) */
+    /* const once it is bound to its peer */
+    struct nexar_link *links; /* owned: by module, best first */
+    uint32_t link_count;
     /* own locks */
     struct nx_outbox control, small;
     /* lock */
@@ -63,6 +67,7 @@ struct nexar_conn {
     uint64_t received; /* messages that have come to their end */
     uint64_t bye_at;   /* how many there will be, once the peer has said so */
     bool bye_said, bye_received, bye_answered, bye_acked;
+    bool ways_heard; /* the peer has said which ways it offers */
     char alpn[16];
     char fault[128]; /* why we ended it ourselves */
 };
@@ -85,6 +90,9 @@ nexar_status nx_conn_bye(nexar_conn *conn);
 void nx_conn_shutdown(nexar_conn *conn, enum nx_close_code code);
 /* Engine.  The peer broke the protocol. */
 void nx_conn_fault(nexar_conn *conn, const char *format, ...) NX_PRINTF(2, 3);
+
+/* Engine.  The peer is dead, as others than QUIC have seen. */
+void nx_conn_lost(nexar_conn *conn, const char *why);
 
 /* A framed message on the control stream, in order.  On nexar/1 a stream of its own.  `later`: with a lock held; it
  * leaves soon. */

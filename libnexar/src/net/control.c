@@ -2,7 +2,7 @@
  * up.
  *
  * Owner: the engine.  Messages of forming the mesh go to the connection's owner. */
-#include "net/send.h"
+#include "net/way.h"
 
 /* The peer leaves when it has our answer; it gets it when all that it sent is in our hands. */
 void nx_conn_drained(nexar_conn *conn)
@@ -81,6 +81,13 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
             nx_conn_fault(conn, "it took back a message of a lane that there is not");
         else if (nx_lanes_recall(&conn->net->lanes, &key, message->recall.order) != NEXAR_OK)
             nx_conn_fault(conn, "%s", nexar_last_error());
+        break;
+    case NX_KIND_WAYS:
+    case NX_KIND_WAY_OPEN:
+    case NX_KIND_WAY_TELL:
+    case NX_KIND_WAY_LOST:
+        if (conn->net->ways == NULL || !nx_links_handle(conn, message))
+            nx_conn_fault(conn, "it sent %s that makes no sense", nx_message_name(message->kind));
         break;
     case NX_KIND_OP_ABORTED:
         conn->net->events.aborted(conn->net->owner, peer->rank, &message->op_aborted);

@@ -9,7 +9,9 @@
 #include "nexar/comm.h"
 #include "wire/message.h"
 
+struct nexar_node;
 struct nx_peer;
+struct nx_shm;
 
 struct nx_net_config {
     uint32_t rank, size;
@@ -44,7 +46,9 @@ struct nx_net {
     struct nx_net_config config;
     struct nx_net_events events;
     void *owner;
-    struct nx_peer **peer; /* by rank; NULL for oneself */
+    struct nx_peer **peer;   /* by rank; NULL for oneself */
+    struct nexar_node *ways; /* owned; other ways than QUIC, or NULL */
+    struct nx_shm *shm;      /* the segment that all ranks of this host share, or NULL */
     /* own locks */
     struct nx_lanes lanes;
     struct nx_completions *completions;

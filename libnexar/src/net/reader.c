@@ -5,6 +5,7 @@
  * again with it, and does not take the stream for read to its end. */
 #include "net/frame.h"
 #include "net/match.h"
+#include "net/way.h"
 
 #include "base/slab.h"
 
@@ -22,6 +23,7 @@ struct reader {
     bool framed;
     bool announced; /* the head was read but could not be dealt with; its last byte was left in the stream */
     bool taken;     /* the message was small and here in one piece, and has been dealt with */
+    uint64_t skip;  /* bytes of the message that another way has brought */
 };
 
 static struct nx_slab slab = NX_SLAB_INIT(struct reader, 256);
@@ -133,6 +135,9 @@ static nexar_status announce(struct reader *r, const struct nx_reader *payload)
         return NEXAR_EAGAIN;
     }
     r->source.shared = r->parser.many;
+    if (atomic_load_explicit(&conn->cut, memory_order_relaxed) != 0 &&
+        (r->msg = nx_dock_claim(conn, head, &r->source, &r->skip)) != NULL)
+        return NEXAR_OK;
     if (r->parser.many && head->len <= NX_MSG_SMALL && head->len <= (uint64_t)(payload->end - payload->at)) {
         st = nx_arrive_small(&conn->net->lanes, peer->rank, head, ordered, &r->source, payload->at);
         r->taken = st == NEXAR_OK;
@@ -156,6 +161,17 @@ static void finish(struct reader *r)
     r->msg = NULL;
     r->conn->received++;
     nx_conn_drained(r->conn);
+}
+
+/* Of a message for a lane: returns how many bytes were taken. */
+static size_t write(struct reader *r, const uint8_t *bytes, size_t n, nexar_status *st)
+{
+    size_t skip = r->skip < n ? (size_t)r->skip : n;
+
+    r->skip -= skip;
+    if (skip == n && n != 0)
+        return n;
+    return skip + nx_arrive_write(&r->conn->net->lanes, r->msg, bytes + skip, n - skip, st);
 }
 
 static size_t receive(void *arg, const uint8_t *bytes, size_t n)
@@ -184,7 +200,7 @@ static size_t receive(void *arg, const uint8_t *bytes, size_t n)
             if (r->framed)
                 st = framed_payload(r, piece.at, taken, &taken);
             else if (!r->taken)
-                taken = nx_arrive_write(&r->conn->net->lanes, r->msg, piece.at, taken, &st);
+                taken = write(r, piece.at, taken, &st);
             if (refuse(r, st) == NEXAR_EAGAIN) {
                 /* The parser has counted the piece: give back what was not taken. */
                 r->parser.left += (size_t)(piece.end - piece.at) - taken;

@@ -6,6 +6,7 @@
 
 #include "base/slab.h"
 #include "net/outflow.h"
+#include "net/way.h"
 
 #include <string.h>
 
@@ -25,8 +26,7 @@ static struct nx_slab eager_slab = NX_SLAB_INIT(struct eager, 256);
 
 /* ---- heads ---- */
 
-/* The bytes before the payload, as the connection's protocol wants them. */
-static nexar_status encode(struct nx_send_req *req, bool own)
+nexar_status nx_send_encode(struct nx_send_req *req, bool own)
 {
     struct nx_head head = req->head;
 
@@ -62,20 +62,31 @@ static nexar_status encode(struct nx_send_req *req, bool own)
 /* A message that has its order number and does not leave would hold up all that follow. */
 static nexar_status cut(nexar_conn *conn, nexar_status st)
 {
-    if (st == NEXAR_OK)
-        atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
-    else
+    if (st != NEXAR_OK)
         nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
     return st;
 }
 
+/* QUIC carries it. */
+static void count(nexar_conn *conn, uint64_t len, bool copied)
+{
+    struct nx_net_stats *stats = &conn->net->stats;
+
+    if (copied)
+        atomic_fetch_add_explicit(&stats->copies, len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->messages_sent, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->bytes_sent, len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
+}
+
 static nexar_status send_small(nexar_conn *conn, struct nx_send_req *req)
 {
-    nexar_status st = encode(req, true);
+    nexar_status st = nx_send_encode(req, true);
     uint64_t before = nx_outbox_gathered(&conn->small), after;
 
     if (st != NEXAR_OK)
         return st;
+    count(conn, req->payload_len, true);
     st = nx_outbox_put(&conn->small, req->bytes, req->bytes_len, req->payload, req->payload_len, true);
     after = nx_outbox_gathered(&conn->small);
     req->gathered = after != 0 && after / GATHERED_STEP == before / GATHERED_STEP;
@@ -93,28 +104,17 @@ static void eager_done(struct nx_quic_send *send, nexar_status status)
     nx_slab_put(&eager_slab, e);
 }
 
-/* A stream of its own, from a copy. */
-static nexar_status send_eager(nexar_conn *conn, struct nx_send_req *req)
+/* A stream of its own for a message that is in `buf`, which is given away. */
+static nexar_status send_copy(nexar_conn *conn, struct nx_buffer *buf)
 {
     struct eager *e = nx_slab_get(&eager_slab);
     nexar_status st;
 
-    if (e == NULL)
+    if (e == NULL) {
+        nx_buffer_put(buf);
         return nx_fail(NEXAR_ENOMEM, "no memory to send");
-    *e = (struct eager){.conn = conn, .buf = nx_buffer_get(sizeof(req->bytes) + req->payload_len)};
-    if (e->buf == NULL)
-        st = nx_fail(NEXAR_ENOMEM, "no memory to send");
-    else
-        st = encode(req, atomic_load(&conn->own));
-    if (st != NEXAR_OK) {
-        nx_buffer_put(e->buf);
-        nx_slab_put(&eager_slab, e);
-        return st;
     }
-    memcpy(e->buf->data, req->bytes, req->bytes_len);
-    if (req->payload_len != 0)
-        memcpy(e->buf->data + req->bytes_len, req->payload, req->payload_len);
-    e->buf->used = req->bytes_len + req->payload_len;
+    *e = (struct eager){.conn = conn, .buf = buf};
     e->send.buf[0] = (struct nx_quic_buf){.len = (uint32_t)e->buf->used, .base = e->buf->data};
     e->send.bufs = 1;
     e->send.done = eager_done;
@@ -123,7 +123,28 @@ static nexar_status send_eager(nexar_conn *conn, struct nx_send_req *req)
     st = nx_quic_message_send(conn->quic, &e->send, true, NULL);
     if (st != NEXAR_OK)
         eager_done(&e->send, st);
-    return cut(conn, st);
+    return st;
+}
+
+/* A stream of its own, from a copy. */
+static nexar_status send_eager(nexar_conn *conn, struct nx_send_req *req)
+{
+    struct nx_buffer *buf = nx_buffer_get(sizeof(req->bytes) + req->payload_len);
+    nexar_status st;
+
+    if (buf == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory to send");
+    st = nx_send_encode(req, atomic_load(&conn->own));
+    if (st != NEXAR_OK) {
+        nx_buffer_put(buf);
+        return st;
+    }
+    memcpy(buf->data, req->bytes, req->bytes_len);
+    if (req->payload_len != 0)
+        memcpy(buf->data + req->bytes_len, req->payload, req->payload_len);
+    buf->used = req->bytes_len + req->payload_len;
+    count(conn, req->payload_len, true);
+    return cut(conn, send_copy(conn, buf));
 }
 
 static void large_done(struct nx_quic_send *send, nexar_status status);
@@ -190,26 +211,50 @@ static void large_done(struct nx_quic_send *send, nexar_status status)
             return;
         cut(req->conn, status); /* the rest will never come */
     }
+    nx_send_landed(req, status);
+}
+
+void nx_send_landed(struct nx_send_req *req, nexar_status status)
+{
     nx_conn_drop(req->conn);
     land(req);
     req->done(req, status == NEXAR_OK ? req->recalled : status);
 }
 
-/* In flight already, by its flow; `done` follows unless this fails. */
+/* In flight already, by its flow.  NEXAR_EAGAIN: `done` follows; else it does not. */
 static nexar_status send_large(nexar_conn *conn, struct nx_send_req *req)
 {
-    nexar_status st = encode(req, atomic_load(&conn->own));
+    nexar_status st = nx_carry(conn, req, false);
 
+    if (st == NEXAR_OK || st == NEXAR_EAGAIN)
+        return st;
+    st = nx_send_encode(req, atomic_load(&conn->own));
     if (st != NEXAR_OK)
         return st;
-    req->sent = 0;
-    req->started = false;
+    count(conn, req->payload_len, false);
     req->conn = conn;
     nx_conn_hold(conn);
+    nx_send_again(req);
+    return NEXAR_EAGAIN;
+}
+
+void nx_send_again(struct nx_send_req *req)
+{
+    nexar_status st;
+
+    req->sent = 0;
+    req->started = false;
     st = send_part(req);
-    if (st != NEXAR_OK)
-        nx_conn_drop(conn);
-    return cut(conn, st);
+    if (st == NEXAR_OK)
+        return;
+    cut(req->conn, st);
+    nx_send_landed(req, st);
+}
+
+void nx_send_buffer(nexar_conn *conn, struct nx_buffer *buf)
+{
+    if (send_copy(conn, buf) != NEXAR_OK)
+        nx_conn_shutdown(conn, NX_CLOSE_ABORTED); /* others would wait for its number */
 }
 
 static bool is_small(nexar_conn *conn, const struct nx_send_req *req)
@@ -220,7 +265,16 @@ static bool is_small(nexar_conn *conn, const struct nx_send_req *req)
 /* The peer does not keep up: no more copies for it. */
 static bool congested(nexar_conn *conn)
 {
-    return nx_outbox_backlog(&conn->small) + atomic_load(&conn->eager_bytes) > BACKLOG_MAX;
+    return nx_outbox_backlog(&conn->small) + atomic_load(&conn->eager_bytes) + nx_carry_backlog(conn) > BACKLOG_MAX;
+}
+
+/* From a copy, so that its memory is free. */
+static nexar_status send_copied(nexar_conn *conn, struct nx_send_req *req)
+{
+    req->gathered = false;
+    if (nx_carry(conn, req, true) == NEXAR_OK)
+        return NEXAR_OK;
+    return is_small(conn, req) ? send_small(conn, req) : send_eager(conn, req);
 }
 
 /* Sends what may leave of a flow. */
@@ -245,10 +299,10 @@ static void pump(struct nx_peer *peer, const struct nx_key *key)
         conn = nx_peer_conn(peer, &st);
         if (conn != NULL) {
             small = is_small(conn, req) && !congested(conn);
-            st = small ? send_small(conn, req) : send_large(conn, req);
+            st = small ? send_copied(conn, req) : send_large(conn, req);
             nx_conn_drop(conn);
         }
-        if (small || st != NEXAR_OK) {
+        if (st != NEXAR_EAGAIN) {
             nx_lock(&peer->lock);
             nx_outflow_land(req);
             nx_unlock(&peer->lock);
@@ -293,11 +347,10 @@ static nexar_status leave(nexar_conn *conn, struct nx_send_req *req, bool large)
     nexar_status st;
 
     if (!large)
-        return is_small(conn, req) ? send_small(conn, req) : send_eager(conn, req);
+        return send_copied(conn, req);
     st = send_large(conn, req);
-    if (st == NEXAR_OK)
-        return NEXAR_EAGAIN;
-    land(req);
+    if (st != NEXAR_EAGAIN)
+        land(req);
     return st;
 }
 
@@ -311,16 +364,6 @@ static void prepare(struct nx_peer *peer, struct nx_send_req *req)
     nx_list_init(&req->link);
 }
 
-static void count(struct nx_peer *peer, uint64_t len, bool copied)
-{
-    struct nx_net_stats *stats = &peer->net->stats;
-
-    if (copied)
-        atomic_fetch_add_explicit(&stats->copies, len, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->messages_sent, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->bytes_sent, len, memory_order_relaxed);
-}
-
 bool nx_send_now(struct nx_peer *peer, struct nx_send_req *req)
 {
     nexar_status st;
@@ -331,17 +374,14 @@ bool nx_send_now(struct nx_peer *peer, struct nx_send_req *req)
         return false;
     prepare(peer, req);
     if (is_small(conn, req) && atomic_load(&peer->stopped) == 0 && !congested(conn))
-        sent = send_small(conn, req) == NEXAR_OK;
+        sent = send_copied(conn, req) == NEXAR_OK;
     nx_conn_drop(conn);
-    if (sent)
-        count(peer, req->payload_len, true);
     return sent;
 }
 
 nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
 {
-    uint64_t len = req->payload_len; /* `req` may be gone as soon as it is on its way */
-    bool large = len > NX_EAGER_BYTES;
+    bool large = req->payload_len > NX_EAGER_BYTES;
     nexar_status st;
     nexar_conn *conn = nx_peer_conn(peer, &st);
 
@@ -354,9 +394,6 @@ nexar_status nx_send(struct nx_peer *peer, struct nx_send_req *req)
     if (st == NEXAR_OK)
         st = leave(conn, req, large);
     nx_conn_drop(conn);
-    if (st != NEXAR_OK && st != NEXAR_EAGAIN)
-        return st;
-    count(peer, len, st == NEXAR_OK);
     return st;
 }
 

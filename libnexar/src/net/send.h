@@ -5,12 +5,27 @@
 #ifndef NX_NET_SEND_H
 #define NX_NET_SEND_H
 
+#include "base/pool.h"
 #include "net/conn.h"
 
 /* Messages up to this size are copied, so that the caller's memory is free at once. */
 #define NX_EAGER_BYTES ((uint64_t)64 * 1024)
 
 enum { NX_SEND_PIECES = NX_QUIC_BUFS - 1 };
+
+struct nexar_link;
+struct nx_send_req;
+
+/* A message that left by a way that can fail, until it is known that it has arrived (carry.c). */
+struct nx_kept {
+    struct nx_list link; /* nexar_link.kept */
+    struct nexar_link *way;
+    uint64_t number;
+    struct nx_buffer *copy;  /* head and payload as QUIC would send them, or NULL: */
+    struct nx_send_req *req; /* whose memory is borrowed */
+    bool released;           /* the module does not need the memory any more */
+    bool arrived;
+};
 
 /* A message.  Embedded in an op or in a step; belongs to net/ from a nx_send that returns NEXAR_EAGAIN until `done`. */
 struct nx_send_req {
@@ -30,6 +45,7 @@ struct nx_send_req {
     struct nx_outflow *flow;
     struct nx_list link; /* waiting, or in flight, in its flow */
     nexar_conn *conn;    /* a reference while in flight */
+    struct nx_kept kept;
     struct nx_quic_send quic;
     struct nx_quic_stream *stream;
     uint64_t sent; /* bytes of the payload that were handed over */
@@ -56,6 +72,16 @@ nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool h
 
 /* Engine.  Whatever waits for this peer ends with `why`. */
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why);
+
+/* ---- for carry.c ---- */
+
+/* The bytes before the payload, and the order number, once.  NEXAR_ENOTSUP, NEXAR_EMSGSIZE. */
+nexar_status nx_send_encode(struct nx_send_req *req, bool own);
+/* Engine.  A message that was borrowed, with a reference in req->conn, has arrived or never will. */
+void nx_send_landed(struct nx_send_req *req, nexar_status status);
+/* Engine.  One that another way has lost, again: from where it lies, or from a copy, which is given away. */
+void nx_send_again(struct nx_send_req *req);
+void nx_send_buffer(nexar_conn *conn, struct nx_buffer *buf);
 
 /* Bytes handed to the connection that the peer has not acknowledged; 0: everything has arrived. */
 uint64_t nx_send_backlog(struct nx_peer *peer);

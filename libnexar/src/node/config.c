@@ -129,24 +129,25 @@ static const char *form_of(enum nx_setting_kind kind)
     }
 }
 
-/* Names of transports that other versions may have. */
+/* Whether they are there is seen when they are opened. */
 static nexar_status check_transports(const char *name, const char *text, nexar_status status)
 {
-    bool seen = false;
+    const char *end;
 
-    if (strcmp(text, "auto") == 0)
-        return NEXAR_OK;
-    for (const char *p = text;; p++) {
-        size_t n = strcspn(p, ",");
+    for (const char *p = text;; p = end + 1) {
+        size_t n = strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789_");
 
-        if (n != 4 || memcmp(p, "quic", 4) != 0)
-            return nx_fail(status, "%s is \"%.*s\": this version has no transport \"%.*s\"; it has quic", name, QUOTED,
-                           text, n < QUOTED ? (int)n : QUOTED, p);
-        if (seen)
-            return nx_fail(status, "%s is \"%.*s\": quic is named twice", name, QUOTED, text);
-        seen = true;
-        p += n;
-        if (*p == '\0')
+        end = p + n;
+        if (n == 0 || n > 15 || (*p >= '0' && *p <= '9') || (*end != ',' && *end != '\0'))
+            return nx_fail(status, "%s is \"%.*s\": names of transports are wanted, separated by commas", name, QUOTED,
+                           text);
+        for (const char *q = text; q < p; q += strcspn(q, ",") + 1) {
+            if (strcspn(q, ",") == n && memcmp(q, p, n) == 0)
+                return nx_fail(status, "%s is \"%.*s\": %.*s is named twice", name, QUOTED, text, (int)n, p);
+        }
+        if (n == 4 && memcmp(p, "auto", 4) == 0 && strcmp(text, "auto") != 0)
+            return nx_fail(status, "%s is \"%.*s\": auto stands alone", name, QUOTED, text);
+        if (*end == '\0')
             return NEXAR_OK;
     }
 }

@@ -36,7 +36,7 @@ enum nx_detect {
  * are not set. */
 struct nx_config {
     uint32_t rank_plus_one, world_size, local_rank_plus_one, local_size; /* 0: not set */
-    char *join, *secret, *bind, *interface_, *advertise, *transports, *dump_dir;
+    char *join, *secret, *bind, *interface_, *advertise, *transports, *modules, *dump_dir;
     nx_time timeout_ns, join_timeout_ns, heartbeat_ns, peer_timeout_ns, linger_ns, spin_ns;
     uint64_t small_bytes, lane_bytes, lane_messages, unread_bytes, connection_window, stream_window;
     /* environment alone */

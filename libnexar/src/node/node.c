@@ -12,6 +12,7 @@
 #include "comm/comms.h"
 #include "comm/dump.h"
 #include "comm/inquiry.h"
+#include "net/way.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct nx_node {
     bool over; /* joined or failed */
     nexar_error error;
     struct nx_waiter *waiter;
+    char peer_name[NX_NAME_SIZE]; /* engine */
     /* the owner's */
     struct {
         void *object;
@@ -118,6 +120,9 @@ static void finish(struct nx_node *node, const nexar_error *error)
 
 static void close_node(void *owner);
 
+/* Best first. */
+static const nexar_module *const own_modules[] = {NULL};
+
 static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
 {
     const struct nx_node_options *o = &node->options;
@@ -138,17 +143,51 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
     memcpy(node->comms.host, o->join.group, sizeof(node->comms.host));
     nx_comms_init(&node->comms);
     if (st == NEXAR_OK)
+        st = nx_ways_open(&node->net, &(struct nx_way_options){
+                                          .transports = o->transports, .modules = o->modules, .own = own_modules});
+    if (st == NEXAR_OK)
         st = nx_dump_open(&node->net, o->dump_folder);
     if (st == NEXAR_OK)
         st = nx_comms_open(&node->comms, NX_WORLD_ID, rank, size, NULL, &node->world);
     return st;
 }
 
-static void mesh_complete(void *arg)
+/* ---- the ways beside QUIC ---- */
+
+static bool is_near(void *arg, uint32_t rank)
 {
     struct nx_node *node = arg;
 
-    nx_joining_meshed(node->joining);
+    return memcmp(nx_mesh_group(node->mesh, rank), nx_mesh_group(node->mesh, node->net.config.rank), NX_ID_SIZE) == 0;
+}
+
+static nexar_status identity(void *arg, const uint8_t id[16], nexar_tls_identity *out)
+{
+    struct nx_node *node = arg;
+    const struct nx_pem *pem;
+    nexar_status st = nx_mesh_identity(node->mesh, id, &pem, node->peer_name);
+
+    *out = (nexar_tls_identity){
+        .size = sizeof(*out), .certificate = pem->leaf, .key = pem->key, .authority = pem->ca, .peer = node->peer_name};
+    return st;
+}
+
+static void ways_settled(void *arg, const nexar_error *error)
+{
+    struct nx_node *node = arg;
+
+    if (error == NULL)
+        nx_joining_meshed(node->joining);
+    else
+        nx_joining_mesh_failed(node->joining, error);
+}
+
+static void mesh_complete(void *arg)
+{
+    static const struct nx_way_events events = {.near = is_near, .identity = identity, .settled = ways_settled};
+    struct nx_node *node = arg;
+
+    nx_ways_begin(&node->net, &events, node);
 }
 
 static void mesh_failed(void *arg, const nexar_error *error)
@@ -258,12 +297,20 @@ static void cancel_joining(void *arg)
         nx_joining_cancel(node->joining, NEXAR_ECANCELLED, "joining was given up");
 }
 
+static void close_ways(void *arg)
+{
+    struct nx_node *node = arg;
+
+    nx_ways_close(&node->net);
+}
+
 /* After the connections, and after the last op. */
 static void free_rest(struct nx_node *node)
 {
     nx_dump_close(&node->net);
     if (node->net_open) {
         nx_comms_fini(&node->comms);
+        (void)nx_call(close_ways, node);
         nx_net_fini(&node->net);
     }
     for (int i = 0; i < ATTACHED_MAX; i++) {

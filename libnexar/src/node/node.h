@@ -15,7 +15,9 @@ struct nx_node_options {
     nx_time timeout, linger;
     const char *tune; /* NEXAR_COLL_TUNE, or NULL; borrowed until nx_node_start returns */
     bool reproducible;
-    const char *dump_folder; /* or NULL; borrowed until it has joined */
+    const char *dump_folder; /* or NULL; borrowed until it has joined, as are these: */
+    const char *transports;  /* "auto", or names, best first */
+    const char *modules;     /* paths of other modules, or NULL */
     /* Engine.  Where others reach this rank on `port`, best first; `seed` is where the seed was reached. */
     nexar_status (*addresses)(void *arg, const struct sockaddr *seed, uint16_t port,
                               char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);

@@ -96,6 +96,8 @@ static nexar_status fill(struct nx_setup *setup)
     o->tune = c->coll_tune;
     o->reproducible = c->reproducible != 0;
     o->dump_folder = c->dump_dir;
+    o->transports = c->transports;
+    o->modules = c->modules;
     o->mesh.connection_window = c->connection_window;
     o->mesh.stream_window = c->stream_window;
     o->mesh.keep_alive = c->heartbeat_ns;

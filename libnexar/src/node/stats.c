@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "comm/comm.h"
+#include "net/way.h"
 
 static void write_transports(struct nx_json *json, struct nx_net *net)
 {
@@ -18,6 +19,19 @@ static void write_transports(struct nx_json *json, struct nx_net *net)
     nx_json_uint(json, "messages_received", atomic_load(&net->stats.messages_received));
     nx_json_uint(json, "streams_received", atomic_load(&net->stats.streams));
     nx_json_close(json);
+    for (uint32_t i = 0; net->ways != NULL && i < net->ways->count; i++) {
+        struct nx_way *way = &net->ways->way[i];
+
+        nx_json_object(json, way->module->name);
+        nx_json_uint(json, "bytes_sent", atomic_load(&way->stats.bytes_sent));
+        nx_json_uint(json, "bytes_received", atomic_load(&way->stats.bytes_received));
+        nx_json_uint(json, "messages_sent", atomic_load(&way->stats.messages_sent));
+        nx_json_uint(json, "messages_received", atomic_load(&way->stats.messages_received));
+        nx_json_uint(json, "links", atomic_load(&way->stats.links));
+        nx_json_uint(json, "lost", atomic_load(&way->stats.lost));
+        nx_json_uint(json, "resent", atomic_load(&way->stats.resent));
+        nx_json_close(json);
+    }
     nx_json_close(json);
 }
 

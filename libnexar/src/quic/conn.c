@@ -291,6 +291,21 @@ const struct sockaddr_storage *nx_quic_conn_remote(const struct nx_quic_conn *co
     return &conn->remote;
 }
 
+bool nx_quic_conn_local(struct nx_quic_conn *conn, struct sockaddr_storage *out)
+{
+    QUIC_ADDR address = {0};
+    uint32_t size = sizeof(address);
+    QUIC_STATUS status;
+
+    if (!nx_quic_enter(conn))
+        return false;
+    status = nx_quic_api()->GetParam(conn->handle, QUIC_PARAM_CONN_LOCAL_ADDRESS, &size, &address);
+    nx_quic_leave(conn);
+    memset(out, 0, sizeof(*out));
+    memcpy(out, &address, sizeof(address));
+    return QUIC_SUCCEEDED(status);
+}
+
 bool nx_quic_conn_stats(struct nx_quic_conn *conn, struct nx_quic_conn_stats *out)
 {
     QUIC_STATISTICS_V2 s = {0};

@@ -67,6 +67,11 @@ void nx_quic_conn_drop(struct nx_quic_conn *conn);
 void nx_quic_conn_shutdown(struct nx_quic_conn *conn, uint64_t code);
 const struct sockaddr_storage *nx_quic_conn_remote(const struct nx_quic_conn *conn);
 
+/* Engine.  Our own address; false once it is closed. */
+bool nx_quic_conn_local(struct nx_quic_conn *conn, struct sockaddr_storage *out);
+/* Engine.  The peer may be dead: if it is, that is seen in half the time. */
+void nx_quic_conn_probe(struct nx_quic_conn *conn);
+
 struct nx_quic_conn_stats {
     uint64_t rtt_us;
     uint64_t sent_bytes, received_bytes; /* of datagrams */

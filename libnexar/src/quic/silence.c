@@ -34,6 +34,13 @@ static void look(struct nx_timer *timer)
     nx_quic_api()->ConnectionShutdown(conn->handle, QUIC_CONNECTION_SHUTDOWN_FLAG_SILENT, 0);
 }
 
+void nx_quic_conn_probe(struct nx_quic_conn *conn)
+{
+    /* A peer that lives is heard within a keep-alive or two, and what it says sets this back. */
+    if (conn->silence.looks < LOOKS / 2)
+        conn->silence.looks = LOOKS / 2;
+}
+
 void nx_quic_silence_init(struct nx_quic_silence *silence)
 {
     nx_timer_init(&silence->look, look);

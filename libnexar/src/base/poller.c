@@ -1,0 +1,54 @@
+/* base/poller.c - sources of events that no descriptor tells of.
+ *
+ * Owner: the engine.  It knows neither what they look at nor how long anybody sleeps. */
+#include "base/turn.h"
+
+static struct nx_list pollers = {&pollers, &pollers};
+static struct nx_list *next_poller; /* of the walk that goes on, so that a poller may remove any of them */
+
+void nx_poller_add(struct nx_poller *poller)
+{
+    nx_list_push_back(&pollers, &poller->link);
+}
+
+void nx_poller_remove(struct nx_poller *poller)
+{
+    if (next_poller == &poller->link)
+        next_poller = poller->link.next;
+    nx_list_remove(&poller->link);
+}
+
+bool nx_pollers_poll(void)
+{
+    bool did = false;
+
+    for (struct nx_list *pos = pollers.next; pos != &pollers; pos = next_poller) {
+        struct nx_poller *poller = nx_container_of(pos, struct nx_poller, link);
+
+        next_poller = pos->next;
+        did = poller->poll(poller) || did;
+    }
+    return did;
+}
+
+bool nx_pollers_doze(void)
+{
+    bool may = true;
+
+    for (struct nx_list *pos = pollers.next; pos != &pollers; pos = pos->next) {
+        struct nx_poller *poller = nx_container_of(pos, struct nx_poller, link);
+
+        may = (poller->doze == NULL || poller->doze(poller)) && may;
+    }
+    return may;
+}
+
+void nx_pollers_awake(void)
+{
+    for (struct nx_list *pos = pollers.next; pos != &pollers; pos = pos->next) {
+        struct nx_poller *poller = nx_container_of(pos, struct nx_poller, link);
+
+        if (poller->awake != NULL)
+            poller->awake(poller);
+    }
+}

@@ -1,0 +1,361 @@
+/* net/carry.c - messages that leave by a module's way, and what is kept until they have arrived.
+ *
+ * Owner: any thread sends, under the link's lock where messages are numbered; answers and the end come on the engine.
+ * A way that can fail has each message kept, a small one as a copy, until the peer says that it is whole there: what a
+ * broken way has lost is sent by QUIC, and nothing twice. */
+#include "net/way.h"
+
+#include "base/bytes.h"
+#include "base/slab.h"
+#include "wire/stream.h"
+
+#include <string.h>
+
+enum { KEPT_COPIES_MAX = 4 << 20 };
+
+/* A kept message that was copied. */
+struct copy {
+    struct nx_kept kept;
+};
+
+static struct nx_slab slab = NX_SLAB_INIT(struct copy, 256);
+
+/* ---- the end of one ---- */
+
+static void finish(struct nx_kept *kept, nexar_status status)
+{
+    if (kept->req != NULL) {
+        nx_send_landed(kept->req, status);
+        return;
+    }
+    nx_buffer_put(kept->copy);
+    nx_slab_put(&slab, nx_container_of(kept, struct copy, kept));
+}
+
+/* With the lock: it is not kept any more. */
+static void take_out(nexar_link *link, struct nx_kept *kept, struct nx_list *to)
+{
+    nx_list_remove(&kept->link);
+    if (kept->copy != NULL)
+        link->kept_bytes -= kept->copy->used;
+    else
+        atomic_fetch_sub_explicit(&link->borrowed, 1, memory_order_relaxed);
+    nx_list_push_back(to, &kept->link);
+}
+
+static void finish_all(struct nx_list *list, nexar_status status)
+{
+    struct nx_list *pos;
+
+    while ((pos = nx_list_pop(list)) != NULL)
+        finish(nx_container_of(pos, struct nx_kept, link), status);
+}
+
+/* The module does not need the memory any more. */
+static void released(void *arg, nexar_status status)
+{
+    struct nx_kept *kept = arg;
+    nexar_link *link = kept->way;
+    struct nx_list done;
+
+    (void)status; /* if the link has failed, what has not arrived is sent again */
+    nx_list_init(&done);
+    nx_lock(&link->lock);
+    kept->released = true;
+    if (kept->arrived)
+        take_out(link, kept, &done);
+    nx_unlock(&link->lock);
+    finish_all(&done, NEXAR_OK);
+}
+
+static void sure_done(void *arg, nexar_status status)
+{
+    nx_send_landed(arg, status);
+}
+
+/* ---- sending ---- */
+
+static uint32_t payload_of(const struct nx_send_req *req, nexar_iov *whole, const nexar_iov **iov)
+{
+    uint32_t n = 0;
+
+    *whole = (nexar_iov){.base = (void *)(uintptr_t)req->payload, .nbytes = req->payload_len};
+    *iov = whole;
+    if (req->pieces == NULL)
+        return req->payload_len != 0;
+    *iov = req->pieces;
+    for (uint64_t left = req->payload_len; left != 0; n++)
+        left -= req->pieces[n].nbytes;
+    return n;
+}
+
+/* On a way that cannot fail. */
+static nexar_status send_sure(nexar_link *link, struct nx_send_req *req, bool copy)
+{
+    const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+    nexar_iov whole;
+    nexar_bulk_message m = {.size = sizeof(m),
+                            .head_nbytes = req->bytes_len,
+                            .head = req->bytes,
+                            .must_copy = copy,
+                            .nbytes = req->payload_len};
+
+    m.n = payload_of(req, &whole, &m.iov);
+    return ops->send(atomic_load_explicit(&link->ops_self, memory_order_relaxed), &m, copy ? NULL : sure_done, req);
+}
+
+/* A place for it among those that are kept; NULL: there is no memory for a copy. */
+static struct nx_kept *keep(nexar_link *link, struct nx_send_req *req, bool copy)
+{
+    struct nx_kept *kept = &req->kept;
+    struct copy *own;
+
+    if (!copy) {
+        *kept = (struct nx_kept){.way = link, .req = req};
+        return kept;
+    }
+    own = nx_slab_get(&slab);
+    if (own == NULL)
+        return NULL;
+    own->kept = (struct nx_kept){.way = link, .copy = nx_buffer_get(req->bytes_len + req->payload_len)};
+    if (own->kept.copy == NULL) {
+        nx_slab_put(&slab, own);
+        return NULL;
+    }
+    own->kept.copy->used = req->bytes_len + req->payload_len;
+    memcpy(own->kept.copy->data, req->bytes, req->bytes_len);
+    if (req->payload_len != 0)
+        memcpy(own->kept.copy->data + req->bytes_len, req->payload, req->payload_len);
+    return &own->kept;
+}
+
+static size_t put_tail(nexar_link *link, uint64_t number, uint8_t *at)
+{
+    uint64_t arrived = atomic_load_explicit(&link->arrived, memory_order_acquire);
+
+    nx_store64(at, number);
+    nx_store64(at + 8, arrived);
+    atomic_store_explicit(&link->answered, arrived, memory_order_relaxed);
+    return NX_WAY_TAIL;
+}
+
+static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool copy)
+{
+    const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+    uint8_t head[NX_HEAD_MAX + NX_WAY_TAIL];
+    nexar_iov whole;
+    nexar_bulk_message m = {.size = sizeof(m), .head = head, .nbytes = req->payload_len};
+    struct nx_kept *kept;
+    nexar_status st;
+
+    memcpy(head, req->bytes, req->bytes_len);
+    nx_lock(&link->lock);
+    kept = copy && link->kept_bytes > KEPT_COPIES_MAX ? NULL : keep(link, req, copy);
+    if (kept == NULL) {
+        nx_unlock(&link->lock);
+        return NEXAR_ENOMEM;
+    }
+    kept->number = link->sent + 1;
+    m.head_nbytes =
+        (uint32_t)(req->bytes_len + put_tail(link, kept->number | (copy ? 0 : NX_WAY_URGENT), head + req->bytes_len));
+    m.n = payload_of(req, &whole, &m.iov);
+    if (copy)
+        whole.base = kept->copy->data + req->bytes_len;
+    nx_list_push_back(&link->kept, &kept->link);
+    /* With the lock: messages reach the module in the order of their numbers. */
+    st = ops->send(atomic_load_explicit(&link->ops_self, memory_order_relaxed), &m, released, kept);
+    if (st == NEXAR_OK || st == NEXAR_EAGAIN) {
+        link->sent++;
+        if (copy)
+            link->kept_bytes += kept->copy->used;
+        else
+            atomic_fetch_add_explicit(&link->borrowed, 1, memory_order_relaxed);
+        kept->released = st == NEXAR_OK;
+        st = copy ? NEXAR_OK : NEXAR_EAGAIN;
+    } else {
+        nx_list_remove(&kept->link);
+    }
+    nx_unlock(&link->lock);
+    if (st != NEXAR_OK && st != NEXAR_EAGAIN && copy)
+        finish(kept, st);
+    return st;
+}
+
+/* A link that is ready stays attached until nx_link_release. */
+static bool hold_link(nexar_link *link)
+{
+    if (!atomic_load_explicit(&link->ready, memory_order_relaxed))
+        return false;
+    atomic_fetch_add(&link->users, 1);
+    if (atomic_load(&link->ready))
+        return true;
+    atomic_fetch_sub(&link->users, 1);
+    return false;
+}
+
+static void release_link(nexar_link *link)
+{
+    atomic_fetch_sub_explicit(&link->users, 1, memory_order_release);
+}
+
+/* `link` is held. */
+static nexar_status send_by(nexar_link *link, struct nx_send_req *req, bool copy)
+{
+    const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+    struct nx_way_stats *stats = &link->way->stats;
+    uint64_t nbytes = req->payload_len; /* `req` may be gone as soon as it is on its way */
+    nexar_conn *conn = link->conn;
+    nexar_status st;
+
+    if ((ops->max_bytes != 0 && nbytes > ops->max_bytes) ||
+        ((ops->flags & NEXAR_BULK_TAGGED) == 0 && req->head.lane != NX_LANE_RAW))
+        return NEXAR_ENOTSUP;
+    st = nx_send_encode(req, true);
+    if (st != NEXAR_OK)
+        return st;
+    if (!copy) {
+        req->conn = conn;
+        nx_conn_hold(conn);
+    }
+    st = (ops->flags & NEXAR_BULK_SURE) ? send_sure(link, req, copy) : send_kept(link, req, copy);
+    if (st == NEXAR_OK && !copy)
+        nx_conn_drop(conn);
+    if (st == NEXAR_OK || st == NEXAR_EAGAIN) {
+        atomic_fetch_add_explicit(&conn->messages, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&stats->messages_sent, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&stats->bytes_sent, nbytes, memory_order_relaxed);
+    } else if (!copy) {
+        nx_conn_drop(conn);
+    }
+    return st;
+}
+
+nexar_status nx_carry(nexar_conn *conn, struct nx_send_req *req, bool copy)
+{
+    nexar_status st;
+
+    if (req->prefix_len != 0)
+        return NEXAR_ENOTSUP; /* framed messages are few, and QUIC's */
+    for (uint32_t i = 0; i < conn->link_count; i++) {
+        nexar_link *link = &conn->links[i];
+
+        if (!hold_link(link))
+            continue;
+        st = send_by(link, req, copy);
+        release_link(link);
+        if (st == NEXAR_OK || st == NEXAR_EAGAIN)
+            return st;
+    }
+    return NEXAR_ENOTSUP;
+}
+
+uint64_t nx_carry_backlog(nexar_conn *conn)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < conn->link_count; i++) {
+        nexar_link *link = &conn->links[i];
+        const nexar_bulk_ops *ops;
+
+        if (!hold_link(link))
+            continue;
+        ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+        bytes += ops->backlog(atomic_load_explicit(&link->ops_self, memory_order_relaxed));
+        release_link(link);
+    }
+    return bytes;
+}
+
+/* ---- answers ---- */
+
+nexar_status nx_carry_arrived(nexar_link *link, uint64_t number)
+{
+    nexar_status st = NEXAR_OK;
+    struct nx_list done;
+
+    nx_list_init(&done);
+    nx_lock(&link->lock);
+    if (number > link->sent)
+        st = nx_fail(NEXAR_EPROTO, "it has received more messages than were sent");
+    nx_list_for_each_safe(pos, tmp, &link->kept)
+    {
+        struct nx_kept *kept = nx_container_of(pos, struct nx_kept, link);
+
+        if (st != NEXAR_OK || kept->number > number)
+            break;
+        kept->arrived = true;
+        if (kept->released)
+            take_out(link, kept, &done);
+    }
+    nx_unlock(&link->lock);
+    finish_all(&done, NEXAR_OK);
+    return st;
+}
+
+void nx_carry_answer(nexar_link *link)
+{
+    const nexar_bulk_ops *ops = atomic_load(&link->ops);
+    uint64_t arrived = atomic_load(&link->arrived);
+    uint8_t head[8];
+    nexar_bulk_message m = {.size = sizeof(m), .head = head, .head_nbytes = sizeof(head), .must_copy = 1};
+
+    if (!atomic_load(&link->ready) || arrived == atomic_load(&link->answered))
+        return;
+    nx_store64(head, arrived);
+    nx_lock(&link->lock);
+    if (ops->send(atomic_load(&link->ops_self), &m, NULL, NULL) == NEXAR_OK)
+        atomic_store(&link->answered, arrived);
+    nx_unlock(&link->lock);
+}
+
+/* ---- the end of a link ---- */
+
+static bool is_open(uint64_t number, uint64_t begun, const uint64_t *open, size_t count)
+{
+    bool found = number > begun;
+
+    for (size_t i = 0; i < count; i++)
+        found = found || open[i] == number;
+    return found;
+}
+
+static void take_all(nexar_link *link, struct nx_list *out)
+{
+    nx_list_init(out);
+    nx_lock(&link->lock);
+    nx_list_splice(out, &link->kept);
+    link->kept_bytes = 0;
+    atomic_store(&link->borrowed, 0);
+    nx_unlock(&link->lock);
+}
+
+void nx_carry_resend(nexar_link *link, uint64_t begun, const uint64_t *open, size_t count)
+{
+    struct nx_list all, *pos;
+
+    take_all(link, &all);
+    while ((pos = nx_list_pop(&all)) != NULL) {
+        struct nx_kept *kept = nx_container_of(pos, struct nx_kept, link);
+        struct nx_buffer *copy = kept->copy;
+
+        if (kept->arrived || !is_open(kept->number, begun, open, count)) {
+            finish(kept, NEXAR_OK);
+            continue;
+        }
+        atomic_fetch_add_explicit(&link->way->stats.resent, 1, memory_order_relaxed);
+        if (kept->req != NULL) {
+            nx_send_again(kept->req);
+        } else {
+            nx_slab_put(&slab, nx_container_of(kept, struct copy, kept));
+            nx_send_buffer(link->conn, copy);
+        }
+    }
+}
+
+void nx_carry_end(nexar_link *link, bool arrived)
+{
+    struct nx_list all;
+
+    take_all(link, &all);
+    finish_all(&all, arrived ? NEXAR_OK : NEXAR_EPEER);
+}
