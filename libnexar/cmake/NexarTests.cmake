@@ -59,6 +59,21 @@ foreach(source IN LISTS test_sources)
         ENVIRONMENT "${test_environment}")
 endforeach()
 
+# One suite for every transport: as test_contract over QUIC, and over the others.
+add_library(test_slow_module MODULE "${PROJECT_SOURCE_DIR}/libnexar/examples/module/slow.c")
+target_link_libraries(test_slow_module PRIVATE nexar_flags)
+target_include_directories(test_slow_module PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include")
+foreach(transport IN ITEMS slow)
+    set(modules "")
+    if(transport STREQUAL "slow")
+        set(modules "NEXAR_MODULES=$<TARGET_FILE:test_slow_module>")
+    endif()
+    add_test(NAME contract_${transport} COMMAND test_contract)
+    set_tests_properties(contract_${transport} PROPERTIES LABELS net TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+        ENVIRONMENT "${test_environment};NEXAR_TRANSPORTS=${transport};${modules}")
+    add_dependencies(test_contract test_slow_module)
+endforeach()
+
 # The kernels for ARM, on any machine.
 add_test(NAME neon COMMAND Python3::Interpreter "${tests}/aarch64/check_neon.py")
 set_tests_properties(neon PROPERTIES LABELS unit TIMEOUT 300 SKIP_RETURN_CODE 77)
