@@ -20,7 +20,40 @@ add_executable(bench-record "${bench}/bench_record.c")
 target_link_libraries(bench-record PRIVATE nexar_flags)
 target_include_directories(bench-record PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include" "${src}")
 
-foreach(program IN ITEMS nexar-bench nexar-yardstick bench-record)
+# The same work by us and by others: a face is one file.  Those of other libraries are built where these are installed.
+file(GLOB face_sources CONFIGURE_DEPENDS "${bench}/faces/*.c")
+set(face_nexar "${bench}/faces/nexar.c" "${bench}/nexar/counters.c")
+list(REMOVE_ITEM face_sources "${bench}/faces/nexar.c")
+add_library(nexar_bench_face OBJECT ${face_sources})
+target_link_libraries(nexar_bench_face PRIVATE nexar_flags)
+target_include_directories(nexar_bench_face PRIVATE "${bench}")
+target_compile_definitions(nexar_bench_face PRIVATE _GNU_SOURCE)
+
+add_executable(face-nexar ${face_nexar} $<TARGET_OBJECTS:nexar_bench_face>)
+target_link_libraries(face-nexar PRIVATE nexar_bench_result nexar::nexar nexar_flags m)
+file(STRINGS "${PROJECT_SOURCE_DIR}/libnexar/include/nexar/comm.h" face_alloc REGEX "nexar_comm_alloc\\(")
+if(face_alloc)
+    target_compile_definitions(face-nexar PRIVATE FACE_NEXAR_ALLOC)
+endif()
+
+set(peers "${PROJECT_SOURCE_DIR}/bench/peers")
+add_executable(face-ssl "${peers}/ssl.c" $<TARGET_OBJECTS:nexar_bench_face>)
+target_link_libraries(face-ssl PRIVATE nexar_bench_result nexar_msquic nexar_flags m)
+
+foreach(mpi IN ITEMS openmpi mpich)
+    find_program(NEXAR_MPICC_${mpi} mpicc.${mpi})
+    if(NEXAR_MPICC_${mpi} AND NOT NEXAR_SANITIZE)
+        set(program "${PROJECT_BINARY_DIR}/bench/face-${mpi}")
+        add_custom_command(OUTPUT "${program}"
+            COMMAND "${NEXAR_MPICC_${mpi}}" -std=gnu11 -O2 -D_GNU_SOURCE "-I${bench}" -o "${program}"
+                    "${peers}/mpi.c" ${face_sources} "${bench}/result.c" -lm
+            DEPENDS "${peers}/mpi.c" ${face_sources} "${bench}/result.c" "${bench}/result.h" "${bench}/faces/face.h"
+            COMMAND_EXPAND_LISTS VERBATIM)
+        add_custom_target(face-${mpi} ALL DEPENDS "${program}")
+    endif()
+endforeach()
+
+foreach(program IN ITEMS nexar-bench nexar-yardstick bench-record face-nexar face-ssl)
     target_include_directories(${program} PRIVATE "${bench}")
     target_compile_definitions(${program} PRIVATE _GNU_SOURCE)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")
