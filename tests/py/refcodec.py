@@ -82,9 +82,9 @@ bytes nonce, bytes group, text software
 82 tell: u64 id, u64 comm, u8 state, text doing
 83 comm_aborted: u64 comm, u32 rank, text reason
 84 ways: text names
-85 way_open: text name, u32 generation
-86 way_tell: text name, u32 generation, bytes bytes
-87 way_lost: text name, u32 generation, u8 useless, u64 begun, bytes open, text why
+85 way_open: text way, u32 generation
+86 way_tell: text way, u32 generation, bytes bytes
+87 way_lost: text way, u32 generation, u8 useless, u64 begun, bytes open, text why
 """
 
 _NUMBERS = {"u8": ("<B", 1), "u16": ("<H", 2), "u32": ("<I", 4), "u64": ("<Q", 8)}

@@ -167,6 +167,13 @@ OUT_OF_PLACE: dict[str, tuple[Bytes, str]] = {
     "bye twice": (lambda _: framed("bye", reason=0, messages=9) * 2, "it said its farewell twice"),
     "hold of no lane": (lambda _: framed("hold", lane=10, scope=1, id=1), "held back a lane that there is not"),
     "hold of collectives": (lambda _: framed("hold", lane=9, scope=1, id=1), "held back a lane that there is not"),
+    "ways twice": (lambda _: framed("ways", names="") * 2, "ways that makes no sense"),
+    "a way that nobody offered": (lambda _: framed("way_tell", way="tcp", generation=1, bytes=b"x"), "way_tell that"),
+    "a way that is not there": (lambda _: framed("way_open", way="pigeon", generation=2), "way_open that makes no"),
+    "an account of nothing": (
+        lambda _: framed("way_lost", way="shm", generation=1, useless=0, begun=9, open=bytes(16), why="\x1b[31m"),
+        "way_lost that makes no sense",
+    ),
     "an order far ahead": (lambda j: p2p(j, 0, order=1 << 30), "out of turn"),
     "an order behind": (lambda j: p2p(j, 0, order=2**32 - 1), "out of turn"),
     "an order twice": (lambda j: p2p(j, 0, order=5) * 2, "out of turn"),

@@ -344,10 +344,10 @@ void nx_carry_resend(nexar_link *link, uint64_t begun, const uint64_t *open, siz
         }
         atomic_fetch_add_explicit(&link->way->stats.resent, 1, memory_order_relaxed);
         if (kept->req != NULL) {
-            nx_send_again(kept->req);
+            nx_quic_again(kept->req);
         } else {
             nx_slab_put(&slab, nx_container_of(kept, struct copy, kept));
-            nx_send_buffer(link->conn, copy);
+            nx_quic_buffer(link->conn, copy);
         }
     }
 }

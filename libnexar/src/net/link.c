@@ -41,7 +41,7 @@ static void try_again(struct nx_timer *timer)
 
     if (link->state != NX_LINK_BROKEN || atomic_load(&link->conn->ended))
         return;
-    m.way_open = (struct nx_msg_way_open){.name = name_of(link), .generation = link->generation + 1};
+    m.way_open = (struct nx_msg_way_open){.way = name_of(link), .generation = link->generation + 1};
     say(link, &m);
     nx_link_attach(link, link->generation + 1);
 }
@@ -125,7 +125,7 @@ static void tell_broken(nexar_link *link, bool useless)
         nx_store64(bytes + i * ENTRY, open[i][0]);
         nx_store64(bytes + i * ENTRY + 8, open[i][1]);
     }
-    m.way_lost = (struct nx_msg_way_lost){.name = name_of(link),
+    m.way_lost = (struct nx_msg_way_lost){.way = name_of(link),
                                           .generation = link->generation,
                                           .useless = useless,
                                           .begun = link->begun,
@@ -205,7 +205,7 @@ nexar_status nx_link_tell(nexar_link *link, const void *bytes, size_t n)
     if (n > NEXAR_TELL_MAX)
         return nx_fail(NEXAR_EINVAL, "tell: %zu bytes are more than %d", n, NEXAR_TELL_MAX);
     m.way_tell =
-        (struct nx_msg_way_tell){.name = name_of(link), .generation = link->generation, .bytes = nx_bytes(bytes, n)};
+        (struct nx_msg_way_tell){.way = name_of(link), .generation = link->generation, .bytes = nx_bytes(bytes, n)};
     return nx_conn_control(link->conn, &m, false);
 }
 

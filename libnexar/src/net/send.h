@@ -73,15 +73,22 @@ nexar_status nx_send_hold(struct nx_peer *peer, const struct nx_key *key, bool h
 /* Engine.  Whatever waits for this peer ends with `why`. */
 void nx_send_peer_gone(struct nx_peer *peer, nexar_status why);
 
-/* ---- for carry.c ---- */
+/* Engine.  A message that was borrowed, with a reference in req->conn, has arrived or never will. */
+void nx_send_landed(struct nx_send_req *req, nexar_status status);
+
+/* ---- by_quic.c ---- */
 
 /* The bytes before the payload, and the order number, once.  NEXAR_ENOTSUP, NEXAR_EMSGSIZE. */
 nexar_status nx_send_encode(struct nx_send_req *req, bool own);
-/* Engine.  A message that was borrowed, with a reference in req->conn, has arrived or never will. */
-void nx_send_landed(struct nx_send_req *req, nexar_status status);
-/* Engine.  One that another way has lost, again: from where it lies, or from a copy, which is given away. */
-void nx_send_again(struct nx_send_req *req);
-void nx_send_buffer(nexar_conn *conn, struct nx_buffer *buf);
+/* With other small ones, or on a stream of its own; from a copy. */
+nexar_status nx_quic_small(nexar_conn *conn, struct nx_send_req *req);
+nexar_status nx_quic_eager(nexar_conn *conn, struct nx_send_req *req);
+/* From where it lies.  NEXAR_EAGAIN: nx_send_landed follows; else it does not. */
+nexar_status nx_quic_large(nexar_conn *conn, struct nx_send_req *req);
+/* Engine.  One that another way has lost: from where it lies, with a reference in req->conn; or from a copy, which is
+ * given away. */
+void nx_quic_again(struct nx_send_req *req);
+void nx_quic_buffer(nexar_conn *conn, struct nx_buffer *buf);
 
 /* Bytes handed to the connection that the peer has not acknowledged; 0: everything has arrived. */
 uint64_t nx_send_backlog(struct nx_peer *peer);

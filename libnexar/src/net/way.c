@@ -323,9 +323,9 @@ void nx_links_free(nexar_conn *conn)
 
 bool nx_links_handle(nexar_conn *conn, const struct nx_message *m)
 {
-    struct nx_text name = m->kind == NX_KIND_WAY_OPEN   ? m->way_open.name
-                          : m->kind == NX_KIND_WAY_TELL ? m->way_tell.name
-                                                        : m->way_lost.name;
+    struct nx_text name = m->kind == NX_KIND_WAY_OPEN   ? m->way_open.way
+                          : m->kind == NX_KIND_WAY_TELL ? m->way_tell.way
+                                                        : m->way_lost.way;
 
     if (m->kind == NX_KIND_WAYS)
         return on_ways(conn, &m->ways);

@@ -252,20 +252,20 @@ struct nx_msg_ways {
 
 /* A way is tried again.  The first time that both offer it is generation 1. */
 struct nx_msg_way_open {
-    struct nx_text name;
+    struct nx_text way;
     uint32_t generation;
 };
 
 /* Between the two halves of a module. */
 struct nx_msg_way_tell {
-    struct nx_text name;
+    struct nx_text way;
     uint32_t generation;
     struct nx_bytes bytes;
 };
 
 /* A way is broken, or will not be used: what has arrived by it here. */
 struct nx_msg_way_lost {
-    struct nx_text name;
+    struct nx_text way;
     uint32_t generation;
     uint8_t useless;      /* it need not be tried again */
     uint64_t begun;       /* messages that have begun to arrive; all are whole but: */
@@ -329,10 +329,10 @@ struct nx_msg_way_lost {
     XX(TELL, 82, tell, CONTROL, F(tell, id) F(tell, comm) F(tell, state) F(tell, doing))                               \
     XX(COMM_ABORTED, 83, comm_aborted, CONTROL, F(comm_aborted, comm) F(comm_aborted, rank) F(comm_aborted, reason))   \
     XX(WAYS, 84, ways, CONTROL, F(ways, names))                                                                        \
-    XX(WAY_OPEN, 85, way_open, CONTROL, F(way_open, name) F(way_open, generation))                                     \
-    XX(WAY_TELL, 86, way_tell, CONTROL, F(way_tell, name) F(way_tell, generation) F(way_tell, bytes))                  \
+    XX(WAY_OPEN, 85, way_open, CONTROL, F(way_open, way) F(way_open, generation))                                      \
+    XX(WAY_TELL, 86, way_tell, CONTROL, F(way_tell, way) F(way_tell, generation) F(way_tell, bytes))                   \
     XX(WAY_LOST, 87, way_lost, CONTROL,                                                                                \
-       F(way_lost, name) F(way_lost, generation) F(way_lost, useless) F(way_lost, begun) F(way_lost, open)             \
+       F(way_lost, way) F(way_lost, generation) F(way_lost, useless) F(way_lost, begun) F(way_lost, open)              \
            F(way_lost, why))
 
 #define NX_NO_FIELDS(member, field)
