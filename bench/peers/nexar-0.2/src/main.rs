@@ -3,6 +3,7 @@
 
 use nexar::{ClusterConfig, CpuAdapter, DataType, NexarClient, ReduceOp};
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Runtime;
 
@@ -86,8 +87,8 @@ fn run<F: Future<Output = nexar::Result<()>>>(operation: impl FnOnce(Arc<NexarCl
 
 extern "C" fn open(_: *mut c_int, _: *mut *mut *mut c_char, rank: *mut u32, size: *mut u32) {
     let runtime = Runtime::new().unwrap_or_else(|error| fail(error));
-    let address = variable("FACE_SEED").parse().unwrap_or_else(|_| fail("FACE_SEED is no address"));
-    let mut config = ClusterConfig::new(number("FACE_SIZE"));
+    let address: SocketAddr = variable("FACE_SEED").parse().unwrap_or_else(|_| fail("FACE_SEED is no address"));
+    let mut config = ClusterConfig::new(number("FACE_SIZE")).with_bind_addr(SocketAddr::new(address.ip(), 0));
     config.requested_rank = Some(number("FACE_RANK"));
     let adapter = Arc::new(CpuAdapter::new());
     let client = runtime
