@@ -1,11 +1,10 @@
-"""What nexar bench can measure: how a round goes, and what its result must be.
+"""What nexar bench can measure: which calls a case makes, and what their result must be.
 
-Element i of rank r's array is i modulo 1021, plus r, so that sums are exact and a block in the wrong place shows.
+Element i of rank r's vector is i modulo 1021, plus r, so that sums are exact and a block in the wrong place shows.
 """
 
 from __future__ import annotations
 
-import os
 import time
 
 TYPE_CHECKING = False
@@ -14,248 +13,304 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from pynexar.comm import Comm
+    from .faces import Call
 
     Array = np.ndarray[Any, Any]
 
 
-class Collective:
+class Case:
     """A collective on float32: a vector of `nbytes` in all, its blocks one after the other."""
 
+    needs: str  # the face's function
     dtype = "float32"
-    together = True  # all ranks begin a round at the same time
-    share = 1.0  # of a round, that an operation takes
+    blocks = False
+    share = 1.0  # of a call, that an operation takes
+    ranks_least = 1
+    pair = False  # of ranks 0 and 1
 
-    def __init__(self, comm: Comm, nbytes: int) -> None:
+    def __init__(self, face: Any, nbytes: int) -> None:
         import numpy as np
 
-        self.comm = comm
-        count = max(1, nbytes // 4)
-        if self.blocks:
-            count = max(1, count // comm.size) * comm.size
-        self.nbytes = 4 * count
-        self.bus = self.carries(comm.size)
-        self.pattern: Array = np.arange(count, dtype=np.int64) % 1021
-        if self.blocks:
-            self.pattern = self.pattern.reshape(comm.size, -1)
-        self.x = (self.pattern + comm.rank).astype(np.float32)
-        self.y: Array = np.empty_like(self.x)
-        self.prepare()
-
-    blocks = False
+        self.face = face
+        self.rank: int = face.rank
+        self.size: int = face.size
+        parts = self.size if self.blocks else 1
+        block = max(1, nbytes // 4 // parts)
+        self.nbytes = 4 * block * parts
+        self.bus = self.carries(self.size)
+        self.pattern: Array = np.arange(block * parts, dtype=np.int64) % 1021
+        self.own = slice(self.rank * block, (self.rank + 1) * block) if self.blocks else slice(None)
+        self.x: Array = np.zeros(block * parts, np.float32)
+        self.y: Array = np.zeros_like(self.x)
+        self.prepare(block)
 
     @staticmethod
     def carries(size: int) -> float:
         """Bytes that each rank's link carries, by bytes of the vector."""
         return (size - 1) / size
 
-    def prepare(self) -> None:
+    def prepare(self, block: int) -> None:
         """What differs from x and y of the whole vector."""
 
-    def go(self) -> None:
+    def call(self, root: int) -> Call:
         raise NotImplementedError
 
-    def expected(self) -> Array | None:
-        """What y is after a round; None if it is not looked at on this rank."""
+    def expected(self, root: int) -> Array | None:
+        """What y is after a call; None if it is not looked at on this rank."""
         raise NotImplementedError
+
+    def finish(self) -> None:
+        """After the last of a row of calls."""
+
+    def fill(self) -> None:
+        self.x[:] = self.pattern[: self.x.size] + self.rank
+        self.y.fill(-1)
+
+    def result(self) -> Array:
+        return self.y
 
     def total(self, ranks: int) -> Array:
         return self.pattern * ranks + ranks * (ranks - 1) // 2
 
+    def of_each(self) -> Array:
+        """Block r is the beginning of rank r's x."""
+        import numpy as np
+
+        block = self.pattern.size // self.size
+        return (self.pattern[:block] + np.arange(self.size)[:, None]).reshape(-1)
+
     def check(self) -> int:
-        """Elements that are wrong."""
-        expected = self.expected()
-        self.y.fill(-1)
-        self.go()
-        return 0 if expected is None else int((self.y != expected).sum())
+        """Elements that one call with known values leaves wrong."""
+        root = self.size - 1
+        self.fill()
+        self.call(root)()
+        expected = self.expected(root)
+        wrong = 0 if expected is None else int((self.result() != expected).sum())
+        self.x.fill(0)  # sums of sums would not stay finite
+        return wrong
 
 
-class AllReduce(Collective):
+class AllReduce(Case):
+    needs = "all_reduce"
+
     @staticmethod
     def carries(size: int) -> float:
         return 2 * (size - 1) / size
 
-    def go(self) -> None:
-        self.comm.all_reduce(self.x, out=self.y)
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        call: Call = self.face.all_reduce(self.x)
+        return call
 
-    def expected(self) -> Array | None:
-        return self.total(self.comm.size)
+    def result(self) -> Array:
+        return self.x
+
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
+        return self.total(self.size)
 
 
-class Reduce(Collective):
+class Whole(Case):
     @staticmethod
     def carries(size: int) -> float:  # noqa: ARG004
         return 1.0
 
-    def go(self) -> None:
-        self.comm.reduce(self.x, out=self.y if self.comm.rank == 0 else None)
 
-    def expected(self) -> Array | None:
-        return self.total(self.comm.size) if self.comm.rank == 0 else None
+class Broadcast(Whole):
+    needs = "broadcast"
 
+    def call(self, root: int) -> Call:
+        call: Call = self.face.broadcast(self.x, root)
+        return call
 
-class Scan(Collective):
-    @staticmethod
-    def carries(size: int) -> float:  # noqa: ARG004
-        return 1.0
+    def result(self) -> Array:
+        return self.x
 
-    def go(self) -> None:
-        self.comm.scan(self.x, out=self.y)
-
-    def expected(self) -> Array | None:
-        return self.total(self.comm.rank + 1)
+    def expected(self, root: int) -> Array | None:
+        return self.pattern + root
 
 
-class Broadcast(Collective):
-    @staticmethod
-    def carries(size: int) -> float:  # noqa: ARG004
-        return 1.0
+class Reduce(Whole):
+    needs = "reduce"
 
-    def go(self) -> None:
-        self.comm.broadcast(self.x)
+    def call(self, root: int) -> Call:
+        call: Call = self.face.reduce(self.x, self.y, root)
+        return call
 
-    def expected(self) -> Array | None:
-        return self.pattern
-
-    def check(self) -> int:
-        self.x[:] = self.pattern if self.comm.rank == 0 else -1
-        self.go()
-        return int((self.x != self.pattern).sum())
+    def expected(self, root: int) -> Array | None:
+        return self.total(self.size) if self.rank == root else None
 
 
-class ReduceScatter(Collective):
+class Scan(Whole):
+    needs = "scan"
+
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        call: Call = self.face.scan(self.x, self.y)
+        return call
+
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
+        return self.total(self.rank + 1)
+
+
+class ReduceScatter(Case):
+    needs = "reduce_scatter"
     blocks = True
 
-    def prepare(self) -> None:
-        self.y = self.y[0].copy()
+    def prepare(self, block: int) -> None:
+        self.y = self.y[:block].copy()
 
-    def go(self) -> None:
-        self.comm.reduce_scatter(self.x, out=self.y)
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        call: Call = self.face.reduce_scatter(self.x, self.y)
+        return call
 
-    def expected(self) -> Array | None:
-        block: Array = self.total(self.comm.size)[self.comm.rank]
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
+        block: Array = self.total(self.size)[self.own]
         return block
 
 
-class AllGather(Collective):
+class AllGather(Case):
+    needs = "all_gather"
     blocks = True
 
-    def prepare(self) -> None:
-        self.x = self.x[self.comm.rank].copy()
+    def prepare(self, block: int) -> None:
+        self.x = self.x[:block].copy()
 
-    def go(self) -> None:
-        self.comm.all_gather(self.x, self.y)
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        call: Call = self.face.all_gather(self.x, self.y)
+        return call
 
-    def expected(self) -> Array | None:
-        import numpy as np
-
-        result: Array = self.pattern + np.arange(self.comm.size)[:, None]
-        return result
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
+        return self.of_each()
 
 
 class Gather(AllGather):
-    def go(self) -> None:
-        self.comm.gather(self.x, 0, self.y if self.comm.rank == 0 else None)
+    needs = "gather"
 
-    def expected(self) -> Array | None:
-        return super().expected() if self.comm.rank == 0 else None
+    def call(self, root: int) -> Call:
+        call: Call = self.face.gather(self.x, self.y, root)
+        return call
+
+    def expected(self, root: int) -> Array | None:
+        return self.of_each() if self.rank == root else None
 
 
-class Scatter(Collective):
-    blocks = True
+class Scatter(ReduceScatter):
+    needs = "scatter"
 
-    def prepare(self) -> None:
-        self.y = self.y[0].copy()
+    def call(self, root: int) -> Call:
+        call: Call = self.face.scatter(self.x, self.y, root)
+        return call
 
-    def go(self) -> None:
-        self.comm.nb.scatter(self.x if self.comm.rank == 0 else None, 0, self.y).wait()
-
-    def expected(self) -> Array | None:
-        block: Array = self.pattern[self.comm.rank]
+    def expected(self, root: int) -> Array | None:
+        block: Array = self.pattern[self.own] + root
         return block
 
 
-class AllToAll(Collective):
+class AllToAll(Case):
+    needs = "all_to_all"
     blocks = True
 
-    def go(self) -> None:
-        self.comm.all_to_all(self.x, self.y)
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        call: Call = self.face.all_to_all(self.x, self.y)
+        return call
 
-    def expected(self) -> Array | None:
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
         import numpy as np
 
-        result: Array = self.pattern[self.comm.rank] + np.arange(self.comm.size)[:, None]
-        return result
+        return (self.pattern[self.own] + np.arange(self.size)[:, None]).reshape(-1)
 
 
-class Barrier:
+class Barrier(Whole):
+    needs = "barrier"
     dtype = "none"
-    together = False
-    share = 1.0
-    bus = 1.0
-    nbytes = 0
 
-    def __init__(self, comm: Comm, nbytes: int) -> None:  # noqa: ARG002
-        self.comm = comm
+    def prepare(self, block: int) -> None:  # noqa: ARG002
+        self.nbytes = 0
 
-    def go(self) -> None:
-        self.comm.barrier()
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        call: Call = self.face.barrier
+        return call
 
     def check(self) -> int:
         """Nobody leaves before the last has come.  Clocks can be compared on one host alone."""
-        import numpy as np
-
-        if os.environ.get("NEXAR_LOCAL_SIZE") != str(self.comm.size):
-            return 0
         came = time.monotonic_ns()
-        self.go()
+        self.face.barrier()
         left = time.monotonic_ns()
-        last = int(self.comm.all_reduce(np.array(came, np.int64), "max"))
-        return int(left < last)
+        times = self.face.tell([came / 1e3, left / 1e3])
+        return int(self.face.one_host and times[self.rank, 1] < times[:, 0].max())
 
 
-class PingPong:
+class Messages(Whole):
+    """Of bytes, between ranks 0 and 1."""
+
+    needs = "send"
     dtype = "uint8"
-    together = False
-    share = 0.5
-    bus = 1.0
+    ranks_least = 2
+    pair = True
 
-    def __init__(self, comm: Comm, nbytes: int) -> None:
+    def __init__(self, face: Any, nbytes: int) -> None:
+        super().__init__(face, 0)
         import numpy as np
 
-        self.comm = comm
         self.nbytes = nbytes
+        self.pattern = np.arange(nbytes, dtype=np.int64) % 241
         self.x = np.zeros(nbytes, np.uint8)
         self.y = np.zeros(nbytes, np.uint8)
+        self.ack = np.zeros(8, np.uint8)
+        if self.rank < 2:
+            other = 1 - self.rank
+            self.send: Call = face.send(self.x, other)
+            self.recv: Call = face.recv(self.y, other)
+            self.answer: Call = face.recv(self.ack, other) if self.rank == 0 else face.send(self.ack, other)
 
-    def go(self) -> None:
-        if self.comm.rank == 0:
-            self.comm.send(self.x, 1)
-            self.comm.recv(self.y, 1)
-        elif self.comm.rank == 1:
-            self.comm.recv(self.y, 0)
-            self.comm.send(self.y, 0)
-
-    def check(self) -> int:
-        import numpy as np
-
-        pattern = (np.arange(self.nbytes) % 251).astype(np.uint8)
-        self.x[:] = pattern
+    def fill(self) -> None:
+        self.x[:] = self.pattern + self.rank
         self.y.fill(255)
-        self.go()
-        return int((self.y != pattern).sum()) if self.comm.rank < 2 else 0
+
+    def idle(self) -> None:
+        pass
 
 
-CASES: dict[str, tuple[Any, str]] = {
-    "all_reduce": (AllReduce, "every rank gets the sum of all ranks' arrays"),
-    "broadcast": (Broadcast, "rank 0's array to every rank"),
-    "reduce": (Reduce, "rank 0 gets the sum of all ranks' arrays"),
+class PingPong(Messages):
+    share = 0.5
+
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        return (self.first, self.second, self.idle)[min(self.rank, 2)]
+
+    def first(self) -> None:
+        self.send()
+        self.recv()
+
+    def second(self) -> None:
+        self.recv()
+        self.send()
+
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
+        return self.pattern + 1 - self.rank if self.rank < 2 else None
+
+
+class Stream(Messages):
+    def call(self, root: int) -> Call:  # noqa: ARG002
+        return self.idle if self.rank > 1 else self.send if self.rank == 0 else self.recv
+
+    def finish(self) -> None:
+        """It is over when the receiver says so."""
+        if self.rank < 2:
+            self.answer()
+
+    def expected(self, root: int) -> Array | None:  # noqa: ARG002
+        return self.pattern if self.rank == 1 else None
+
+
+CASES: dict[str, tuple[type[Case], str]] = {
+    "all_reduce": (AllReduce, "every rank gets the sum of all ranks' arrays, in place"),
+    "broadcast": (Broadcast, "one rank's array to every rank"),
+    "reduce": (Reduce, "one rank gets the sum of all ranks' arrays"),
     "all_gather": (AllGather, "every rank gets every rank's block"),
     "reduce_scatter": (ReduceScatter, "rank r gets block r of the sum"),
     "all_to_all": (AllToAll, "block i goes to rank i"),
-    "gather": (Gather, "rank 0 gets every rank's block"),
-    "scatter": (Scatter, "rank r gets block r of rank 0's array"),
+    "gather": (Gather, "one rank gets every rank's block"),
+    "scatter": (Scatter, "rank r gets block r of one rank's array"),
     "scan": (Scan, "rank r gets the sum of the arrays of ranks 0 to r"),
     "barrier": (Barrier, "every rank waits for every other"),
-    "p2p": (PingPong, "a message from rank 0 to rank 1 and back; times are one way"),
+    "p2p": (PingPong, "a message from rank 0 to rank 1 and back; times are one way, half of the round trip"),
+    "stream": (Stream, "messages from rank 0 to rank 1 without a pause; times are of one message"),
 }

@@ -55,7 +55,7 @@ pub static face: Face = Face {
     broadcast,
     reduce: None,
     all_gather,
-    reduce_scatter: Some(reduce_scatter),
+    reduce_scatter: None,
     all_to_all,
     gather: None,
     scatter: None,
@@ -131,11 +131,6 @@ extern "C" fn broadcast(x: *mut f32, count: usize, root: u32) {
 extern "C" fn all_gather(x: *const f32, y: *mut f32, block: usize) {
     let (x, y) = (x as u64, y as u64);
     run(|client| async move { unsafe { client.all_gather(x, y, block, DataType::F32).await } });
-}
-
-extern "C" fn reduce_scatter(x: *const f32, y: *mut f32, block: usize) {
-    let (x, y) = (x as u64, y as u64);
-    run(|client| async move { unsafe { client.reduce_scatter(x, y, block, DataType::F32, ReduceOp::Sum).await } });
 }
 
 extern "C" fn all_to_all(x: *const f32, y: *mut f32, block: usize) {
