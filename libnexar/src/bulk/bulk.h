@@ -1,0 +1,10 @@
+/* bulk/bulk.h - the transports that come with the library, as modules of nexar/ext.h. */
+#ifndef NX_BULK_BULK_H
+#define NX_BULK_BULK_H
+
+#include "nexar/ext.h"
+
+/* TCP with mutual TLS, between hosts. */
+extern const nexar_module nx_tcp_module;
+
+#endif
