@@ -42,7 +42,7 @@ target_link_libraries(face-ssl PRIVATE nexar_bench_result nexar_msquic nexar_fla
 
 foreach(mpi IN ITEMS openmpi mpich)
     find_program(NEXAR_MPICC_${mpi} mpicc.${mpi})
-    if(NEXAR_MPICC_${mpi} AND NOT NEXAR_SANITIZE)
+    if(NEXAR_MPICC_${mpi} AND NOT NEXAR_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
         set(program "${PROJECT_BINARY_DIR}/bench/face-${mpi}")
         add_custom_command(OUTPUT "${program}"
             COMMAND "${NEXAR_MPICC_${mpi}}" -std=gnu11 -O2 -D_GNU_SOURCE "-I${bench}" -o "${program}"

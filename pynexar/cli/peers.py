@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Processes = list[tuple[list[str], dict[str, str]]]  # command lines, with what is set for them
 
 PATIENCE = 600.0  # seconds that a job may take
+LAST = 10.0  # seconds that the others have when one process has failed
 
 
 class CannotRunError(Exception):
@@ -229,7 +230,7 @@ def _wait(started: Sequence[subprocess.Popen[str]]) -> None:
     end = time.monotonic() + PATIENCE
     while any(process.poll() is None for process in started) and time.monotonic() < end:
         if any(process.poll() for process in started):
-            end = min(end, time.monotonic() + 10)
+            end = min(end, time.monotonic() + LAST)
         time.sleep(0.02)
 
 

@@ -56,6 +56,8 @@ static void parse_case(char *text, struct order *order)
         fprintf(stderr, "%s is no case, or has no list of sizes such as 8,64k,1m\n", text);
         usage(stderr);
     }
+    if (order->c->expected == NULL)
+        order->n = 1; /* it has no size */
 }
 
 /* As numpy's memory: huge pages from some MiB on, which peers that copy by the kernel are faster with. */

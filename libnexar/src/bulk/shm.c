@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "bulk/bulk.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -14,9 +14,6 @@
 
 struct nx_shm;
 
-/* Modules of nexar/ext.h that come with the library. */
-extern const nexar_module nx_shm_module;
-
 /* `self` of nx_shm_module; NULL if not all ranks of this host share the segment. */
 struct nx_shm *nx_shm_shared(void *self);
 

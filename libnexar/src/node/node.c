@@ -7,6 +7,7 @@
 #include "base/call.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bulk/bulk.h"
 #include "bulk/shm.h"
 #include "coll/exec.h"
 #include "comm/abort.h"
@@ -122,7 +123,7 @@ static void finish(struct nx_node *node, const nexar_error *error)
 static void close_node(void *owner);
 
 /* Best first. */
-static const nexar_module *const own_modules[] = {&nx_shm_module, NULL};
+static const nexar_module *const own_modules[] = {&nx_shm_module, &nx_tcp_module, NULL};
 
 static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
 {
