@@ -67,8 +67,8 @@ void nx_timers_run(nx_time now);
 
 /* There are any. */
 bool nx_pollers_exist(void);
-/* With the turn, as are those below: nobody will look for a while.  Sees to it that somebody is woken, if operations are
- * in flight; false: something is there already. */
+/* With the turn, as are those below: nobody will look for a while.  Sees to it that somebody is woken, if operations
+ * are in flight; false: something is there already. */
 bool nx_pollers_leave(void);
 bool nx_pollers_poll(void);
 /* False: do not sleep.  nx_pollers_awake follows in any case. */

@@ -2,11 +2,12 @@
  *
  * Owner: the engine, but for waking, which is anybody's.  Who shares the segment, shm_group.c settles; what is in the
  * rings, shm_link.c. */
-#include "bulk/shm_link.h"
+#include "bulk/shm.h"
 
 #include "base/mem.h"
 #include "base/status.h"
 #include "bulk/bulk.h"
+#include "bulk/shm_link.h"
 
 #include <errno.h>
 #include <stdio.h>
