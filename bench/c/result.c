@@ -36,7 +36,7 @@ void bench_result_times(struct bench_result *result, double *us, size_t n)
 
 void bench_print_header(void)
 {
-    printf("case               bytes       n      p50 us      p99 us  algbw GB/s  busbw GB/s  wrong\n");
+    printf("case                  bytes       n      p50 us      p99 us  algbw GB/s  busbw GB/s  wrong\n");
 }
 
 void bench_print(const struct bench_result *r, bool json)
@@ -50,7 +50,7 @@ void bench_print(const struct bench_result *r, bool json)
                r->name, r->ranks, r->nbytes, r->dtype, r->transport, r->n, r->p50, r->p99, algbw, algbw * r->bus,
                (unsigned long long)r->wrong, r->more);
     else
-        printf("%-11s %12zu %7zu %11.1f %11.1f %11.3f %11.3f %6llu%s\n", r->name, r->nbytes, r->n, r->p50, r->p99,
+        printf("%-14s %12zu %7zu %11.1f %11.1f %11.3f %11.3f %6llu%s\n", r->name, r->nbytes, r->n, r->p50, r->p99,
                algbw, algbw * r->bus, (unsigned long long)r->wrong, r->more);
     fflush(stdout);
 }

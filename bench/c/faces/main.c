@@ -148,6 +148,10 @@ int main(int argc, char **argv)
     w.y = memory(largest(orders, n, w.size), own);
     status = run(orders, n, &w, seconds, json);
     face.close();
+    if (!own) {
+        free(w.x);
+        free(w.y);
+    }
     free(orders);
     return status;
 }

@@ -52,7 +52,7 @@ static bool must_wait(struct nx_lanes *lanes, const struct nx_msg *msg, bool ord
         return false;
     if (nx_lanes_full(lanes, msg->key.peer))
         return !ordered || !nx_order_holds_up(lanes, msg, scope);
-    flow = source->shared ? NULL : nx_flow_find(lanes, &msg->key); /* what is behind it may be for others */
+    flow = source->whole && !source->shared ? nx_flow_find(lanes, &msg->key) : NULL;
     return flow != NULL && (flow->count >= l->lane_messages || flow->bytes + msg->len > l->lane_bytes);
 }
 

@@ -162,18 +162,20 @@ static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool co
     if (copy)
         whole.base = kept->copy->data + req->bytes_len;
     nx_list_push_back(&link->kept, &kept->link);
+    if (!copy) /* the answer may come before send returns */
+        atomic_fetch_add_explicit(&link->borrowed, 1, memory_order_relaxed);
     /* With the lock: messages reach the module in the order of their numbers. */
     st = ops->send(atomic_load_explicit(&link->ops_self, memory_order_relaxed), &m, released, kept);
     if (st == NEXAR_OK || st == NEXAR_EAGAIN) {
         link->sent++;
         if (copy)
             link->kept_bytes += kept->copy->used;
-        else
-            atomic_fetch_add_explicit(&link->borrowed, 1, memory_order_relaxed);
         kept->released = st == NEXAR_OK;
         st = copy ? NEXAR_OK : NEXAR_EAGAIN;
     } else {
         nx_list_remove(&kept->link);
+        if (!copy)
+            atomic_fetch_sub_explicit(&link->borrowed, 1, memory_order_relaxed);
     }
     nx_unlock(&link->lock);
     if (st != NEXAR_OK && st != NEXAR_EAGAIN && copy)
