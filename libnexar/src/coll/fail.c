@@ -48,6 +48,7 @@ void nx_coll_break(nexar_comm *comm, const nexar_error *error)
     comm->broken = true;
     after = comm->broken_error.sequence;
     nx_unlock(&comm->lock);
+    nx_scope_break(&comm->net->lanes, comm->scope, after);
     while ((op = next_alive(comm, after)) != NULL) {
         nexar_error mine = *error;
 

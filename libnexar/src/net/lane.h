@@ -124,6 +124,7 @@ struct nx_scope {
     uint64_t id;
     bool claimed;               /* a communicator has it; else only arrivals know it */
     bool stopped;               /* it was aborted: nobody waits for messages any more */
+    uint64_t last;              /* sequence of the last collective that may begin; 0: any may */
     uint32_t maker;             /* while it is not claimed: the peer whose message made it */
     struct nx_list wildcards;   /* posted receives with ANY */
     struct nx_list unread;      /* P2P, in the order of arrival */
@@ -260,6 +261,8 @@ bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_co
  * stays in the table until nx_scope_undrop. */
 void nx_scope_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);
 void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call);
+/* No collective after this one will begin: what has come for them is dropped, and what comes. */
+void nx_scope_break(struct nx_lanes *lanes, struct nx_scope *scope, uint64_t last);
 /* It has ended.  What has come for it and what still comes is dropped; but if it ended `well`, each of its messages had
  * a receive, and what still comes with another call is a misfit. */
 void nx_scope_end(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, bool well);

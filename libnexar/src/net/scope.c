@@ -256,6 +256,25 @@ void nx_scope_undrop(struct nx_lanes *lanes, struct nx_coll_call *call)
     nx_unlock(&lanes->lock);
 }
 
+void nx_scope_break(struct nx_lanes *lanes, struct nx_scope *scope, uint64_t last)
+{
+    struct nx_todo todo;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    if (scope->last == 0 || last < scope->last)
+        scope->last = last == 0 ? 1 : last; /* there is no collective 0 */
+    nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
+
+        if (nx_tag_sequence(msg->key.id) > scope->last)
+            nx_msg_discard(lanes, msg, &todo);
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}
+
 static void remember_failed(struct nx_scope *scope, uint64_t sequence)
 {
     uint64_t *place = &scope->failed[scope->failed_count++ % NX_COLL_FAILED];
@@ -358,6 +377,10 @@ bool nx_scope_unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_sco
     struct nx_coll_call *call;
     bool fits;
 
+    if (scope->last != 0 && sequence > scope->last) {
+        atomic_fetch_add_explicit(&lanes->stats.stale, 1, memory_order_relaxed);
+        return true;
+    }
     if (!scope->claimed || (sequence > scope->started && !is_dropped(scope, sequence)))
         return false;
     call = find_running(scope, sequence);
