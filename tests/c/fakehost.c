@@ -34,9 +34,10 @@ static uint32_t link_rank(nexar_link *link)
     return 1 - link->rank;
 }
 
-static int link_near(nexar_link *link)
+static int near(nexar_node *node, uint32_t other)
 {
-    return link->pair->options.near;
+    (void)other;
+    return node->link.pair->options.near;
 }
 
 static void link_addresses(nexar_link *link, char *own, char *peer, size_t cap)
@@ -283,7 +284,7 @@ struct fake_pair *fake_open(const struct fake_options *options)
                                      .rank = rank_of,
                                      .world_size = world_size,
                                      .link_rank = link_rank,
-                                     .link_near = link_near,
+                                     .near = near,
                                      .link_addresses = link_addresses,
                                      .setting = i == 0 ? setting0 : setting1,
                                      .log = write_log,

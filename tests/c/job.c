@@ -248,10 +248,15 @@ void job_form(struct job *job, uint32_t size)
 void job_local(struct job *job, uint32_t size, const nexar_config *config)
 {
     /* On a machine that has more to do than tests, a rank may be silent for long and be alive. */
-    const nexar_config patient = {.size = sizeof(patient), .peer_timeout_ns = 20 * NX_S};
+    const char *transports = getenv("NEXAR_TRANSPORTS");
+    nexar_config patient = {.size = sizeof(patient), .peer_timeout_ns = 20 * NX_S};
 
+    if (config != NULL)
+        patient = *config;
+    if (patient.transports == NULL && transports == NULL)
+        patient.transports = "quic";
     *job = (struct job){.size = size};
-    assert_ok(nexar_local_cluster(size, config != NULL ? config : &patient, job->comm));
+    assert_ok(nexar_local_cluster(size, &patient, job->comm));
 }
 
 void job_close(struct job *job)

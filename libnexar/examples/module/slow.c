@@ -317,6 +317,8 @@ static void detach(void *arg, int orderly)
         struct outgoing *o = h->queue;
 
         h->queue = o->next;
+        if (o->done != NULL)
+            o->done(o->arg, NEXAR_EPEER);
         free(o);
     }
     pthread_mutex_destroy(&h->lock);

@@ -99,8 +99,8 @@ typedef struct nexar_host {
     uint32_t (*rank)(nexar_node *node);
     uint32_t (*world_size)(nexar_node *node);
     uint32_t (*link_rank)(nexar_link *link);
-    /** Not 0 if both ranks run on one host and can share memory. */
-    int (*link_near)(nexar_link *link);
+    /** Not 0 if that rank runs on this host, and can share memory with this one.  Engine; once a link is attached. */
+    int (*near)(nexar_node *node, uint32_t rank);
     /** Addresses of the QUIC connection, "10.0.0.7:41234"; cut at `cap` bytes. */
     void (*link_addresses)(nexar_link *link, char *own, char *peer, size_t cap);
     /** The value of a setting that is a variable of the environment, "NEXAR_TCP_TLS"; NULL if it is not set. */
@@ -182,8 +182,8 @@ typedef struct nexar_module {
     /** A connection is there, and the other end has this module, too. */
     nexar_status (*attach)(void *self, nexar_link *link, void **half);
     void (*told)(void *half, const void *bytes, size_t n);
-    /** Nothing of this link may be used after it returns, and no `done` is called: the library ends what is open.
-     *  `orderly` not 0: the peer has everything that was sent. */
+    /** Nothing of this link may be used after it returns.  Messages of which not all has left: `done` with NEXAR_EPEER.
+     *  Those that were arriving are the library's.  `orderly` not 0: the peer has everything that was sent. */
     void (*detach)(void *half, int orderly);
     /** After the last detach. */
     void (*close)(void *self);

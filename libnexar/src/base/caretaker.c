@@ -76,10 +76,15 @@ static void *run(void *arg)
             continue;
         }
         nx_inside = true;
+        nx_pollers_awake();
         do
             nx_turn_run();
         while (nx_turn_events(0) > 0 && atomic_load(&nx_engine.callers) == 0);
         nx_turn_run();
+        while (!nx_pollers_leave() && atomic_load(&nx_engine.callers) == 0) {
+            nx_pollers_awake();
+            nx_turn_run();
+        }
         nx_inside = false;
         nx_turn_leave();
     }

@@ -189,9 +189,29 @@ void nx_engine_set_poll(uint32_t (*poll)(void))
     atomic_store_explicit(&nx_engine.poll, poll, memory_order_release);
 }
 
-void nx_engine_set_spin(nx_time span)
+void nx_engine_set_spin(nx_time span, bool crowded)
 {
     atomic_store(&nx_engine.spin, span);
+    atomic_store(&nx_engine.crowded, crowded);
+}
+
+void nx_engine_add_work(int32_t change)
+{
+    atomic_fetch_add_explicit(&nx_engine.in_flight, (uint32_t)change, memory_order_relaxed);
+}
+
+void nx_engine_attend(void)
+{
+    if (nx_inside || !nx_pollers_exist() || !nx_turn_take())
+        return;
+    nx_inside = true;
+    while (!nx_pollers_leave()) {
+        nx_pollers_awake();
+        nx_turn_run();
+    }
+    nx_inside = false;
+    atomic_fetch_add_explicit(&nx_engine.led, 1, memory_order_relaxed);
+    nx_turn_leave();
 }
 
 bool nx_engine_inside(void)

@@ -86,8 +86,14 @@ bool nx_engine_post(struct nx_task *task);
  * nobody else does, else leave it to the caretaker. */
 void nx_engine_kick(bool now);
 
-/* How long a blocked thread polls before it sleeps. */
-void nx_engine_set_spin(nx_time span);
+/* How long a blocked thread polls before it sleeps.  `crowded`: there are more ranks on this host than cores, so that
+ * it offers its core to others all the while. */
+void nx_engine_set_spin(nx_time span, bool crowded);
+
+/* Operations in flight.  While there are any, and nobody is blocked, what comes through memory wakes the caretaker. */
+void nx_engine_add_work(int32_t change);
+/* After one was begun by a thread that does not wait for it. */
+void nx_engine_attend(void);
 
 /* Any thread.  A timer fires once, on the engine. */
 void nx_timer_init(struct nx_timer *timer, void (*fire)(struct nx_timer *));

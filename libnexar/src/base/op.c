@@ -38,6 +38,7 @@ void nx_op_init(struct nexar_op *op, const struct nx_op_class *class, struct nx_
     atomic_init(&op->done, false);
     atomic_init(&op->timed, false);
     atomic_init(&op->told.set, false);
+    nx_engine_add_work(1);
     atomic_init(&op->asked, false);
     atomic_init(&op->verdict, NULL);
     nx_mutex_init(&op->lock, NX_LOCK_OP);
@@ -57,6 +58,8 @@ void nx_op_hold(struct nexar_op *op)
 
 void nx_op_abandon(struct nexar_op *op)
 {
+    if (!nx_op_done(op))
+        nx_engine_add_work(-1);
     nx_free(op->error);
     op->error = NULL;
     nx_free(atomic_load(&op->verdict));
@@ -83,6 +86,7 @@ void nx_op_finish(struct nexar_op *op, nexar_status status, const nexar_error *e
     nx_lock(&op->lock);
     op->status = status;
     atomic_store(&op->done, true);
+    nx_engine_add_work(-1);
     nx_list_for_each_safe(pos, tmp, &op->waiters) nx_waiter_wake(nx_container_of(pos, struct tie, link)->waiter);
     if (op->notify)
         nx_completion_push(op->completions, op->cookie);
@@ -204,6 +208,8 @@ nexar_status nx_op_return(struct nexar_op *op, nexar_op **op_out, nexar_recv_inf
         }
         *op_out = op;
         nx_engine_kick(false);
+        if (!nx_op_done(op))
+            nx_engine_attend();
         return NEXAR_OK;
     }
     wait_through(op, op->deadline);

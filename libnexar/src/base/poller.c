@@ -4,11 +4,23 @@
 #include "base/turn.h"
 
 static struct nx_list pollers = {&pollers, &pollers};
+static _Atomic bool exist;          /* or did once */
 static struct nx_list *next_poller; /* of the walk that goes on, so that a poller may remove any of them */
 
 void nx_poller_add(struct nx_poller *poller)
 {
     nx_list_push_back(&pollers, &poller->link);
+    atomic_store(&exist, true);
+}
+
+bool nx_pollers_exist(void)
+{
+    return atomic_load_explicit(&exist, memory_order_relaxed);
+}
+
+bool nx_pollers_leave(void)
+{
+    return atomic_load(&nx_engine.in_flight) == 0 || nx_pollers_doze();
 }
 
 void nx_poller_remove(struct nx_poller *poller)

@@ -31,6 +31,8 @@ struct nx_engine {
     _Atomic uint32_t callers;    /* blocked threads */
     _Atomic uint32_t parked;     /* futex of the caretaker: 1 while it is parked, 2 while it sleeps long */
     _Atomic nx_time spin;
+    _Atomic bool crowded;
+    _Atomic uint32_t in_flight; /* operations */
     _Atomic bool forked;
     _Atomic bool ended;
 };
@@ -63,7 +65,11 @@ void nx_turn_wake(void);
 void nx_tasks_run(void);
 void nx_timers_run(nx_time now);
 
-/* With the turn. */
+/* There are any. */
+bool nx_pollers_exist(void);
+/* With the turn, as are those below: nobody will look for a while.  Sees to it that somebody is woken, if operations
+ * are in flight; false: something is there already. */
+bool nx_pollers_leave(void);
 bool nx_pollers_poll(void);
 /* False: do not sleep.  nx_pollers_awake follows in any case. */
 bool nx_pollers_doze(void);
@@ -75,6 +81,16 @@ bool nx_baton_pass(void);
 nexar_status nx_caretaker_start(void);
 /* Back to work, if it is parked. */
 void nx_caretaker_unpark(void);
+
+/* A moment for the other thread of this core, and for the memory to say something new. */
+static inline void nx_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
 
 /* The process is in exit(). */
 _Noreturn void nx_stay_away(void);

@@ -7,6 +7,7 @@
 #include "base/turn.h"
 
 #include <errno.h>
+#include <sched.h>
 
 enum {
     WAITER_DONE = 1,
@@ -52,11 +53,32 @@ static void spin_missed(void)
     nx_engine.spins_skipped = (1u << nx_engine.spins_missed) - 1;
 }
 
+enum {
+    LOOKS_FIRST = 64, /* at memory alone, before descriptors are looked at: about a microsecond */
+    LOOKS = 16,
+};
+
+/* One round of polling, memory first.  The number of events, or -1 if a signal handler ran. */
+static int look(struct nx_waiter *w, uint32_t looks)
+{
+    for (uint32_t i = 0; i < looks && nx_pollers_exist(); i++) {
+        if (nx_pollers_poll())
+            return 1;
+        if (atomic_load_explicit(&w->word, memory_order_relaxed) & WAITER_DONE)
+            return 0;
+        nx_pause();
+    }
+    return nx_turn_events(0);
+}
+
 /* Holding the turn: polls, then sleeps, until the waiter is woken. */
 static nexar_status lead(struct nx_waiter *w, nx_time deadline)
 {
+    bool crowded = atomic_load_explicit(&nx_engine.crowded, memory_order_relaxed);
     nx_time spin = 0, idle_since = 0;
+    uint32_t looks = crowded ? 1 : LOOKS_FIRST;
 
+    nx_pollers_awake();
     for (;;) {
         nx_time next = nx_turn_run(), now;
         int n;
@@ -72,10 +94,14 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
         }
         if (now - idle_since < spin) {
             /* Whatever makes a turn worth while is an event, or due, or in the waiter. */
-            do
-                n = nx_pollers_poll() ? 1 : nx_turn_events(0);
-            while (n == 0 && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
-                   (atomic_load(&w->word) & WAITER_DONE) == 0);
+            do {
+                n = look(w, looks);
+                /* The rank that would send may want this core; the next time, at the latest. */
+                if (n == 0 && looks != LOOKS_FIRST)
+                    sched_yield();
+                looks = crowded ? 1 : LOOKS;
+            } while (n == 0 && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
+                     (atomic_load(&w->word) & WAITER_DONE) == 0);
             if (n > 0)
                 nx_engine.spins_missed = 0;
         } else {
@@ -84,8 +110,10 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
             spin = 0;
             n = nx_turn_events(next < deadline ? next : deadline);
         }
-        if (n > 0)
+        if (n > 0) {
             idle_since = 0;
+            looks = crowded ? 1 : LOOKS_FIRST;
+        }
         if (n < 0)
             return NEXAR_EINTR;
     }
@@ -155,6 +183,8 @@ nexar_status nx_waiter_wait(struct nx_waiter *w, nx_time deadline)
         if (st == NEXAR_OK)
             st = lead(w, deadline);
         nx_inside = false;
+        if (!nx_pollers_leave())
+            nx_turn_wake(); /* the caretaker's */
         atomic_fetch_add_explicit(&nx_engine.led, 1, memory_order_relaxed);
         nx_turn_leave();
         break;

@@ -4,6 +4,9 @@
 
 #include "nexar/ext.h"
 
+/* Shared memory, within a host; see bulk/shm.h for more of it. */
+extern const nexar_module nx_shm_module;
+
 /* TCP with mutual TLS, between hosts. */
 extern const nexar_module nx_tcp_module;
 

@@ -28,11 +28,9 @@ static uint32_t link_rank(nexar_link *link)
     return atomic_load(&link->conn->peer)->rank;
 }
 
-static int link_near(nexar_link *link)
+static int near(nexar_node *node, uint32_t other)
 {
-    const struct nexar_node *node = link->way->node;
-
-    return node->events.near(node->arg, link_rank(link));
+    return node->events.near(node->arg, other);
 }
 
 static void link_addresses(nexar_link *link, char *own, char *peer, size_t cap)
@@ -253,7 +251,7 @@ const nexar_host nx_host = {
     .rank = rank,
     .world_size = world_size,
     .link_rank = link_rank,
-    .link_near = link_near,
+    .near = near,
     .link_addresses = link_addresses,
     .setting = setting,
     .log = write_log,

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "bulk/bulk.h"
+#include "bulk/shm.h"
 #include "coll/exec.h"
 #include "comm/abort.h"
 #include "comm/comms.h"
@@ -122,7 +123,7 @@ static void finish(struct nx_node *node, const nexar_error *error)
 static void close_node(void *owner);
 
 /* Best first. */
-static const nexar_module *const own_modules[] = {&nx_tcp_module, NULL};
+static const nexar_module *const own_modules[] = {&nx_shm_module, &nx_tcp_module, NULL};
 
 static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
 {
@@ -177,6 +178,7 @@ static void ways_settled(void *arg, const nexar_error *error)
 {
     struct nx_node *node = arg;
 
+    node->net.shm = nx_shm_shared(nx_way_self(&node->net, "shm"));
     if (error == NULL)
         nx_joining_meshed(node->joining);
     else
@@ -355,7 +357,7 @@ static void choose_spinning(struct nx_node *node)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     if (nx_node_local_ranks(node) > (uint32_t)(cores < 1 ? 1 : cores))
-        nx_engine_set_spin(0);
+        nx_engine_set_spin(node->net.shm != NULL ? NX_MS : 0, true);
 }
 
 nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **comm)

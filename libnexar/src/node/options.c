@@ -130,7 +130,7 @@ nexar_status nx_setup_load(const nexar_config *caller, bool alone, struct nx_set
         st = fill(setup);
     if (st == NEXAR_OK) {
         warn_unknown();
-        nx_engine_set_spin(setup->config.spin_ns);
+        nx_engine_set_spin(setup->config.spin_ns, false);
     }
     return st;
 }

@@ -136,9 +136,9 @@ static void test_no_lost_wake_ups(void **state)
 {
     (void)state;
     play_rounds(50000);
-    nx_engine_set_spin(0);
+    nx_engine_set_spin(0, false);
     play_rounds(50000);
-    nx_engine_set_spin(50 * NX_US);
+    nx_engine_set_spin(50 * NX_US, false);
 }
 
 static void test_deadline(void **state)
@@ -281,7 +281,7 @@ static void test_polling_in_vain_is_given_up(void **state)
     nx_time begun;
 
     (void)state;
-    nx_engine_set_spin(span);
+    nx_engine_set_spin(span, false);
     begun = thread_time();
     for (int i = 0; i < WAITS; i++) {
         struct waking_timer t;
@@ -292,7 +292,7 @@ static void test_polling_in_vain_is_given_up(void **state)
         assert_ok(nx_waiter_wait(&t.waiter, nx_now() + CHECK_PATIENCE));
     }
     assert_true(thread_time() - begun < WAITS * span / 2);
-    nx_engine_set_spin(50 * NX_US);
+    nx_engine_set_spin(50 * NX_US, false);
 }
 
 int main(int argc, char **argv)
