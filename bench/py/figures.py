@@ -153,7 +153,7 @@ def value_of(limit: Limit, options: argparse.Namespace) -> tuple[float, int]:
         return 100 * line["idle_cores" if limit.what == "idle_percent" else "waiting_cores"], line["wrong"]
     line = rest(limit.ranks)
     if limit.what == "rank_mib":
-        return line["after_kib"] / limit.ranks / 1024, line["wrong"]
+        return line["all_kib"] / limit.ranks / 1024, line["wrong"]
     alone = rest(1)
     grown = line["after_kib"] - line["before_kib"] - limit.ranks * (alone["after_kib"] - alone["before_kib"])
     return grown / (limit.ranks * (limit.ranks - 1) / 2) / 1024, line["wrong"]

@@ -19,11 +19,11 @@ import numpy as np
 import pynexar as nx
 
 
-def memory() -> tuple[int, int]:
-    """KiB: this process's share of what is in memory, and all of it."""
+def memory() -> dict[str, int]:
+    """KiB: this process's share of what is in memory, by kind; files are programs and libraries, which all share."""
     text = Path("/proc/self/smaps_rollup").read_text()
-    found = {name: int(value) for name, value in re.findall(r"^(Pss|Rss): +(\d+) kB", text, re.MULTILINE)}
-    return found["Pss"], found["Rss"]
+    found = {name: int(value) for name, value in re.findall(r"^(Pss\w*): +(\d+) kB", text, re.MULTILINE)}
+    return {"all": found["Pss"], "data": found["Pss_Anon"] + found["Pss_Shmem"]}
 
 
 def processor_time(comm: nx.Comm) -> float:
@@ -58,7 +58,7 @@ def cores(comm: nx.Comm, seconds: float, *, wait: bool) -> float:
 
 def main() -> None:
     seconds = float(sys.argv[1])
-    before = memory()[0]
+    before = memory()
     with nx.init() as comm:
         given = np.full((comm.size, 16), comm.rank, np.float32)
         got = comm.all_to_all(given)
@@ -67,9 +67,9 @@ def main() -> None:
         line = {
             "case": "rest",
             "ranks": comm.size,
-            "before_kib": total(comm, before),
-            "after_kib": total(comm, after[0]),
-            "rank_most_kib": float(comm.all_reduce(np.array(float(after[1])), "max")[()]),
+            "before_kib": total(comm, before["data"]),
+            "after_kib": total(comm, after["data"]),
+            "all_kib": total(comm, after["all"]),
             "idle_cores": round(cores(comm, seconds, wait=False), 5),
             "waiting_cores": round(cores(comm, seconds, wait=True), 5),
             "wrong": int(wrong),

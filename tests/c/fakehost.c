@@ -108,6 +108,11 @@ static nexar_status tell(nexar_link *link, const void *bytes, size_t n)
     EXPECT(nx_engine_inside() && n <= NEXAR_TELL_MAX && w != NULL);
     w->n = n;
     memcpy(w->bytes, bytes, n);
+    if (link->pair->options.words != NULL &&
+        !link->pair->options.words(link->pair->options.arg, link->rank, w->bytes, n)) {
+        free(w);
+        return NEXAR_OK;
+    }
     nx_list_push_back(&peer->told, &w->link);
     nx_engine_post(&peer->tell);
     return NEXAR_OK;

@@ -30,6 +30,8 @@ struct fake_options {
     const char *setting[2][FAKE_SETTINGS]; /* per rank: "NEXAR_X=value", ended by NULL; "" and not "NEXAR_X=" unsets */
     /* Fills in a rank's credentials; NULL: there are none. */
     nexar_status (*identity)(void *arg, uint32_t rank, nexar_tls_identity *out);
+    /* Looks at what `from` tells, may change it, and keeps it back by false. */
+    bool (*words)(void *arg, uint32_t from, void *bytes, size_t n);
     void *arg;
     const char *address[2]; /* of the QUIC connection; NULL: 127.0.0.1 */
 };

@@ -148,8 +148,15 @@ static const char *nearest_of(const char *name)
     return nearest;
 }
 
+/* Transports read these themselves, by nexar_host.setting. */
+static const char *const of_transports[] = {"NEXAR_TCP_TLS", "NEXAR_TCP_STREAMS"};
+
 static bool is_setting(const char *name)
 {
+    for (size_t i = 0; i < sizeof(of_transports) / sizeof(of_transports[0]); i++) {
+        if (strcmp(of_transports[i], name) == 0)
+            return true;
+    }
     for (size_t i = 0; i < nx_setting_count; i++) {
         if (strcmp(nx_settings[i].variable, name) == 0)
             return true;
