@@ -52,9 +52,10 @@ static bool congested(nexar_conn *conn)
 /* From a copy, so that its memory is free. */
 static nexar_status send_copied(nexar_conn *conn, struct nx_send_req *req)
 {
-    req->gathered = false;
+    req->gathered = true; /* a way that takes it needs no help from the engine */
     if (nx_carry(conn, req, true) == NEXAR_OK)
         return NEXAR_OK;
+    req->gathered = false;
     return is_small(conn, req) ? nx_quic_small(conn, req) : nx_quic_eager(conn, req);
 }
 
