@@ -54,10 +54,10 @@ def objects(text: str) -> list[Line]:
 
 @pytest.fixture
 def printed(start: Start) -> Callable[..., str]:
-    """printed("program", "argument", ..., status=0): its standard output."""
+    """printed("program", "argument", ..., status=0): its standard output.  Jobs use QUIC alone."""
 
     def run(*command: str, status: int = 0, **more: Any) -> str:
-        process = start(*command, **more)
+        process = start(*command, env={"NEXAR_TRANSPORTS": "quic"}, **more)
         assert process.wait() == status, process.stdout + process.stderr
         return process.stdout
 
