@@ -109,7 +109,9 @@ struct nx_tcp_half {
     struct nx_tcp_words offer; /* ours, or the peer's */
     nx_time offer_until, deadline;
     char peer_name[128];  /* in its certificate */
-    uint8_t address;      /* of the offer, that is being dialled */
+    bool spread;          /* connection i dials address i of the offer: the first attempt, if there are several */
+    uint8_t address;      /* that all of them dial, else */
+    uint8_t attempt;      /* counts them */
     struct nx_list tries; /* connections that do not run yet */
     nexar_watch *job;
     bool stalled; /* the host says not now */
@@ -180,6 +182,7 @@ void nx_tcp_detach(void *half, int orderly);
 
 /* Adds addresses to the offer at which this node can be dialled for this link. */
 nexar_status nx_tcp_listen(struct nx_tcp_half *half);
+bool nx_tcp_interface_listed(const char *list, const char *name);
 void nx_tcp_listen_end(struct nx_tcp *self);
 /* "10.0.0.7:41234", "[::1]:41234". */
 bool nx_tcp_address_parse(const char *text, struct sockaddr_storage *out, socklen_t *size);
@@ -187,7 +190,7 @@ void nx_tcp_address_text(const struct sockaddr_storage *address, char *text, siz
 
 /* ---- tcp_dial.c ---- */
 
-/* Dials all streams at the first address of the offer that works. */
+/* Dials all streams: each at another address of the offer, then all at the first that works. */
 void nx_tcp_dial(struct nx_tcp_half *half);
 /* A connection that does not run yet has something. */
 void nx_tcp_sock_step(struct nx_tcp_sock *sock);

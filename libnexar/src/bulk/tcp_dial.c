@@ -61,7 +61,7 @@ static nexar_status say_hello(struct nx_tcp_sock *s)
     const nexar_host *host = s->self->host;
     struct nx_tcp_hello hello = {.from = host->rank(s->self->node),
                                  .to = host->link_rank(h->host_link),
-                                 .stream = s->stream,
+                                 .stream = s->stream | (uint32_t)h->attempt << 8,
                                  .token = h->offer.token};
     nexar_status st = seal_hello(s, s->dialled, &hello);
     uint8_t head[NEXAR_BULK_HEAD_MAX], bytes[NX_TCP_FRAME_MAX];
@@ -89,13 +89,39 @@ static nexar_status judge_hello(const struct nx_tcp_sock *s)
         !nx_tcp_hello_read(frame.head, &hello))
         return nx_fail(NEXAR_EPROTO, "its first words are no hello");
     if (hello.from != host->link_rank(h->host_link) || hello.to != host->rank(s->self->node) ||
-        hello.stream != s->stream || hello.token != h->offer.token)
+        (uint8_t)hello.stream != s->stream || hello.stream >> 16 != 0 || hello.token != h->offer.token)
         return nx_fail(NEXAR_EPROTO, "its hello is for somebody else");
     ours = hello;
     if (seal_hello(s, !s->dialled, &ours) != NEXAR_OK)
         return NEXAR_ENOMEM;
     if (!nx_tls_same(ours.mac, hello.mac, sizeof(hello.mac)))
         return nx_fail(NEXAR_EAUTH, "its hello does not prove that it is the rank that was offered this");
+    return NEXAR_OK;
+}
+
+static void drop_running(struct nx_tcp_half *h)
+{
+    for (uint8_t i = 0; i < h->streams; i++) {
+        nx_tcp_sock_free(h->sock[i]);
+        h->sock[i] = NULL;
+    }
+    h->running = 0;
+}
+
+/* All connections of a link are of one attempt: those of an earlier one are of no use when the next has begun. */
+static nexar_status take_attempt(const struct nx_tcp_sock *s)
+{
+    struct nx_tcp_hello hello;
+    uint8_t attempt;
+
+    nx_tcp_hello_read(s->hello + NX_TCP_FRAME, &hello);
+    attempt = (uint8_t)(hello.stream >> 8);
+    if (attempt > s->half->attempt && !s->dialled) {
+        drop_running(s->half);
+        s->half->attempt = attempt;
+    }
+    if (attempt != s->half->attempt || s->half->sock[s->stream] != NULL)
+        return nx_fail(NEXAR_EPROTO, "its hello is of another attempt");
     return NEXAR_OK;
 }
 
@@ -132,8 +158,8 @@ static void step_hello(struct nx_tcp_sock *s)
     if (s->hello_at < sizeof(s->hello))
         return;
     st = judge_hello(s);
-    if (st == NEXAR_OK && s->half->sock[s->stream] != NULL)
-        st = nx_fail(NEXAR_EPROTO, "this connection is there already");
+    if (st == NEXAR_OK)
+        st = take_attempt(s);
     if (st == NEXAR_OK && !s->dialled)
         st = say_hello(s);
     if (st != NEXAR_OK)
@@ -193,7 +219,7 @@ static struct nx_tcp_half *find_offer(struct nx_tcp *self, uint64_t token, uint8
         struct nx_tcp_half *h = nx_container_of(pos, struct nx_tcp_half, link);
 
         if (h->acceptor && !h->detached && now < h->offer_until && h->offer.token == token)
-            return stream < h->streams && h->sock[stream] == NULL ? h : NULL;
+            return stream < h->streams ? h : NULL;
     }
     return NULL;
 }
@@ -305,17 +331,25 @@ static void drop_tries(struct nx_tcp_half *h)
         nx_tcp_sock_free(nx_container_of(pos, struct nx_tcp_sock, link));
 }
 
+static void next_address(struct nx_tcp_half *h)
+{
+    drop_tries(h);
+    drop_running(h);
+    h->attempt++;
+    h->address += !h->spread;
+    h->spread = false;
+}
+
 void nx_tcp_dial(struct nx_tcp_half *h)
 {
     while (h->address < h->offer.addresses) {
         nexar_status st = NEXAR_OK;
 
         for (uint8_t i = 0; i < h->streams && st == NEXAR_OK; i++)
-            st = dial_one(h, i, h->offer.address[h->address]);
+            st = dial_one(h, i, h->offer.address[h->spread ? i % h->offer.addresses : h->address]);
         if (st == NEXAR_OK)
             return;
-        drop_tries(h);
-        h->address++;
+        next_address(h);
     }
     nx_tcp_fail(h, NULL, false, nexar_last_error());
 }
@@ -330,14 +364,13 @@ static void step_failed(struct nx_tcp_sock *s, const char *why)
     nx_tcp_log(s->self, NEXAR_LOG_DEBUG, "tcp %s: %s", s->ends, why);
     if (s->stage == NX_TCP_KNOCKS && h == NULL)
         s->self->stranger_count--;
-    if (!s->dialled || h->running != 0 || h->address + 1 >= h->offer.addresses) {
+    if (!s->dialled || (!h->spread && h->address + 1 >= h->offer.addresses)) {
         if (s->dialled)
             nx_tcp_fail(h, s, false, why);
         nx_tcp_sock_free(s);
         return;
     }
-    h->address++;
-    drop_tries(h);
+    next_address(h);
     nx_tcp_dial(h);
 }
 

@@ -75,7 +75,7 @@ void nx_tcp_preamble_write(uint8_t to[NX_TCP_PREAMBLE], uint64_t token, uint8_t 
 bool nx_tcp_preamble_read(const uint8_t bytes[NX_TCP_PREAMBLE], uint64_t *token, uint8_t *stream);
 
 struct nx_tcp_hello {
-    uint32_t from, to, stream;
+    uint32_t from, to, stream; /* stream: its number, and from bit 8 on that of the attempt to dial */
     uint64_t token;
     uint8_t mac[32]; /* over all that and the TLS session, with the offer's secret */
 };

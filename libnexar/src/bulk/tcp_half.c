@@ -256,10 +256,12 @@ void nx_tcp_told(void *half, const void *bytes, size_t n)
         h->offer = words;
     else
         st = nx_fail(NEXAR_EPROTO, "its words are out of turn");
-    if (st != NEXAR_OK)
+    if (st != NEXAR_OK) {
         nx_tcp_fail(h, NULL, false, nexar_last_error());
-    else if (words.word == NX_TCP_OFFER)
+    } else if (words.word == NX_TCP_OFFER) {
+        h->spread = h->streams > 1 && h->offer.addresses > 1;
         nx_tcp_dial(h);
+    }
     memset(words.secret, 0, sizeof(words.secret));
     nx_tcp_leave(h);
 }

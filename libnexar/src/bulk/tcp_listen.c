@@ -8,6 +8,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -140,21 +142,70 @@ static nexar_status listen_for(struct nx_tcp *self, const struct sockaddr_storag
     return listen_at(self, at, size, out);
 }
 
-nexar_status nx_tcp_listen(struct nx_tcp_half *h)
+/* Whether NEXAR_INTERFACE has this name: beginnings of names, exact ones (=eth0,eth1), or those to leave out (^lo). */
+bool nx_tcp_interface_listed(const char *list, const char *name)
+{
+    bool all_but = list[0] == '^', exact, found = false;
+
+    list += all_but;
+    exact = list[0] == '=';
+    list += exact;
+    for (;;) {
+        size_t n = strcspn(list, ",");
+
+        found = found || (n > 0 && strncmp(name, list, n) == 0 && (!exact || name[n] == '\0'));
+        if (list[n] == '\0')
+            return found != all_but;
+        list += n + 1;
+    }
+}
+
+static nexar_status offer_at(struct nx_tcp_half *h, const struct sockaddr_storage *at, socklen_t size)
 {
     struct nx_tcp_words *offer = &h->offer;
+    struct listener *l;
+    nexar_status st = listen_for(h->self, at, size, &l);
+
+    if (st == NEXAR_OK)
+        nx_tcp_address_text(&l->address, offer->address[offer->addresses++], NX_TCP_ADDRESS);
+    return st;
+}
+
+/* Several connections may take several ways: addresses of the other interfaces that are listed, of the same family. */
+static void offer_interfaces(struct nx_tcp_half *h, const struct sockaddr_storage *first)
+{
+    const char *list = h->self->host->setting("NEXAR_INTERFACE");
+    struct ifaddrs *all = NULL;
+
+    if (list == NULL || list[0] == '\0' || h->streams == 1 || getifaddrs(&all) != 0)
+        return;
+    for (const struct ifaddrs *i = all; i != NULL && h->offer.addresses < NX_TCP_ADDRESSES; i = i->ifa_next) {
+        struct sockaddr_storage at = {0};
+        socklen_t size = first->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+
+        if (i->ifa_addr == NULL || i->ifa_addr->sa_family != first->ss_family || (i->ifa_flags & IFF_UP) == 0 ||
+            !nx_tcp_interface_listed(list, i->ifa_name))
+            continue;
+        memcpy(&at, i->ifa_addr, size);
+        if (!same_host(&at, first))
+            (void)offer_at(h, &at, size); /* the first is enough */
+    }
+    freeifaddrs(all);
+}
+
+nexar_status nx_tcp_listen(struct nx_tcp_half *h)
+{
     char own[NX_TCP_ADDRESS], peer[NX_TCP_ADDRESS];
     struct sockaddr_storage at;
-    struct listener *l;
     socklen_t size;
     nexar_status st;
 
     h->self->host->link_addresses(h->host_link, own, peer, sizeof(own));
     if (!nx_tcp_address_parse(own, &at, &size))
         return nx_fail(NEXAR_ESYSTEM, "the connection has no address to listen at: \"%s\"", own);
-    st = listen_for(h->self, &at, size, &l);
+    st = offer_at(h, &at, size);
     if (st == NEXAR_OK)
-        nx_tcp_address_text(&l->address, offer->address[offer->addresses++], NX_TCP_ADDRESS);
+        offer_interfaces(h, &at);
     return st;
 }
 
