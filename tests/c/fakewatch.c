@@ -16,11 +16,11 @@ struct nexar_watch {
     int (*poll)(void *arg);
     void (*run)(void *arg);
     void *arg;
-    enum { FD, POLL, TIMER, JOB } kind;
+    enum kind { FD, POLL, TIMER, JOB } kind;
     bool over;
 };
 
-static nexar_watch *make(int kind, void *arg)
+static nexar_watch *make(enum kind kind, void *arg)
 {
     nexar_watch *w = calloc(1, sizeof(*w));
 

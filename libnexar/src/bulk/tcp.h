@@ -1,7 +1,8 @@
 /* bulk/tcp.h - the TCP transport's own state, and what its files offer each other.
  *
- * tcp.c: the module.  tcp_half.c: one link's end, agreement, failure.  tcp_listen.c: strangers until they are known.
- * tcp_dial.c: from an address to a hello, at both ends.  tcp_send.c, tcp_recv.c: messages.  tcp_sock.c: bytes.
+ * tcp.c: the module.  tcp_half.c: one link's end, agreement, failure.  tcp_listen.c: where it can be dialled.
+ * tcp_dial.c, tcp_hello.c: from an address to a hello, at both ends.  tcp_send.c, tcp_recv.c: messages.
+ * tcp_sock.c: bytes.
  *
  * Owner: the engine, but for what is under a half's lock, which senders take on any thread. */
 #ifndef NX_BULK_TCP_H
@@ -199,6 +200,14 @@ void nx_tcp_knock(struct nx_tcp *self, int fd);
 /* What is past its deadline ends. */
 void nx_tcp_tries_expire(struct nx_tcp_half *half, nx_time now);
 void nx_tcp_strangers_expire(struct nx_tcp *self, nx_time now);
+
+/* ---- tcp_hello.c ---- */
+
+nexar_status nx_tcp_hello_say(struct nx_tcp_sock *sock);
+/* Of the frame in sock->hello; NEXAR_OK: it is the rank that it should be, and its connection is wanted. */
+nexar_status nx_tcp_hello_judge(const struct nx_tcp_sock *sock);
+/* Connections of an attempt that has not led to a link. */
+void nx_tcp_drop_running(struct nx_tcp_half *half);
 
 /* ---- tcp_sock.c: bytes; the record step is here and in tcp_tls.c alone ---- */
 
