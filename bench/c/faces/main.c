@@ -12,7 +12,8 @@
 #include <sys/mman.h>
 
 #define SIZES 64
-#define HUGE_PAGE ((size_t)2 << 20)
+#define PAGE ((size_t)4096)
+#define ASKS_FOR_HUGE_PAGES ((size_t)4 << 20)
 
 struct order {
     const struct face_case *c;
@@ -60,25 +61,30 @@ static void parse_case(char *text, struct order *order)
         order->n = 1; /* it has no size */
 }
 
-/* As numpy's memory: huge pages from some MiB on, which peers that copy by the kernel are faster with. */
+/* As numpy's memory: it asks for huge pages from 4 MiB on, with which peers that copy by the kernel are faster. */
 static float *ordinary_memory(size_t nbytes)
 {
-    void *p = aligned_alloc(HUGE_PAGE, (nbytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE);
+    void *p = aligned_alloc(PAGE, (nbytes + PAGE) / PAGE * PAGE);
 
     if (p == NULL)
         face_die("no memory");
-    madvise(p, nbytes, MADV_HUGEPAGE);
+    if (nbytes >= ASKS_FOR_HUGE_PAGES)
+        madvise(p, nbytes, MADV_HUGEPAGE);
     memset(p, 0, nbytes);
     return p;
 }
 
-static float *memory(size_t nbytes, bool own)
+static float *own_memory(size_t nbytes)
 {
-    if (!own)
-        return ordinary_memory(nbytes);
     if (face.memory == NULL)
         face_die("this library has no memory of its own");
     return face.memory(nbytes);
+}
+
+/* For a vector of so many bytes, of which each rank has at least one element. */
+static size_t room(size_t nbytes, uint32_t size)
+{
+    return nbytes + size * sizeof(float);
 }
 
 static size_t largest(const struct order *orders, size_t n, uint32_t size)
@@ -88,7 +94,25 @@ static size_t largest(const struct order *orders, size_t n, uint32_t size)
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < orders[i].n; k++)
             most = orders[i].sizes[k] > most ? orders[i].sizes[k] : most;
-    return most + size * sizeof(float);
+    return room(most, size);
+}
+
+/* One size of one case, in memory of its own unless there is some already. */
+static void measure(const struct face_case *c, struct work *w, size_t nbytes, double seconds,
+                    struct bench_result *result)
+{
+    bool given = w->x != NULL;
+
+    if (!given) {
+        w->x = ordinary_memory(room(nbytes, w->size));
+        w->y = ordinary_memory(room(nbytes, w->size));
+    }
+    face_measure(c, w, nbytes, seconds, result);
+    if (given)
+        return;
+    free(w->x);
+    free(w->y);
+    w->x = w->y = NULL;
 }
 
 static int run(const struct order *orders, size_t n, struct work *w, double seconds, bool json)
@@ -102,7 +126,7 @@ static int run(const struct order *orders, size_t n, struct work *w, double seco
         if (!orders[i].c->there() || (orders[i].c->pair && w->size < 2))
             continue;
         for (size_t k = 0; k < orders[i].n; k++) {
-            face_measure(orders[i].c, w, orders[i].sizes[k], seconds, &result);
+            measure(orders[i].c, w, orders[i].sizes[k], seconds, &result);
             wrong += result.wrong;
             if (!json)
                 result.more = "";
@@ -144,14 +168,12 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < n; i++)
         parse_case(argv[optind + (int)i], &orders[i]);
     face.open(&argc, &argv, &w.rank, &w.size);
-    w.x = memory(largest(orders, n, w.size), own);
-    w.y = memory(largest(orders, n, w.size), own);
+    if (own) {
+        w.x = own_memory(largest(orders, n, w.size));
+        w.y = own_memory(largest(orders, n, w.size));
+    }
     status = run(orders, n, &w, seconds, json);
     face.close();
-    if (!own) {
-        free(w.x);
-        free(w.y);
-    }
     free(orders);
     return status;
 }
