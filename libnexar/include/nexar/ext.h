@@ -27,7 +27,7 @@ extern "C" {
 #define NEXAR_MODULE_ABI 1
 
 /** Heads are at most so long. */
-#define NEXAR_BULK_HEAD_MAX 64
+#define NEXAR_BULK_HEAD_MAX 80
 
 /** How many messages of one link may have begun to arrive and not ended. */
 #define NEXAR_BULK_OPEN_MAX 32

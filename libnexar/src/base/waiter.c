@@ -71,6 +71,27 @@ static int look(struct nx_waiter *w, uint32_t looks)
     return nx_turn_events(0);
 }
 
+bool nx_engine_peek(bool (*there)(void *arg), void *arg)
+{
+    bool found = false;
+
+    if (nx_inside || !nx_pollers_exist() || !nx_turn_take())
+        return false;
+    nx_inside = true;
+    nx_pollers_awake();
+    for (uint32_t i = 0; i < LOOKS_FIRST && !found; i++) {
+        if (nx_pollers_poll())
+            found = there(arg);
+        else
+            nx_pause();
+    }
+    nx_inside = false;
+    if (!nx_pollers_leave())
+        nx_turn_wake();
+    nx_turn_leave();
+    return found;
+}
+
 /* Holding the turn: polls, then sleeps, until the waiter is woken. */
 static nexar_status lead(struct nx_waiter *w, nx_time deadline)
 {

@@ -23,6 +23,7 @@ struct nx_shm_out {
     struct nx_buffer *copy;
     uint64_t nbytes, sent;
     bool first;
+    uint32_t head_nbytes;
     uint8_t head[NX_SHM_HEAD];
     nexar_iov iov[PIECES];
 };
@@ -65,13 +66,16 @@ static nexar_status send_and_wait(struct nx_shm_half *h, const nexar_bulk_messag
         return NEXAR_ENOMEM;
     }
     if (!m->must_copy && nx_list_empty(&h->queue) &&
-        nx_shm_tx_put(&h->tx, m->head, m->iov, m->nbytes, &out->sent, &out->first)) {
+        nx_shm_tx_put(&h->tx, m->head, m->head_nbytes, m->iov, m->nbytes, &out->sent, &out->first)) {
         nx_slab_put(&slab, out);
         return NEXAR_OK;
     }
-    memcpy(out->head, m->head, sizeof(out->head));
+    out->head_nbytes = m->head_nbytes;
+    memcpy(out->head, m->head, m->head_nbytes);
     if (!m->must_copy && m->n > 0)
         memcpy(out->iov, m->iov, m->n * sizeof(*m->iov));
+    if (m->must_copy)
+        atomic_fetch_add_explicit(&h->copied, m->nbytes, memory_order_relaxed);
     nx_list_push_back(&h->queue, &out->link);
     atomic_fetch_add_explicit(&h->queued, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&h->backlog, m->nbytes - out->sent, memory_order_relaxed);
@@ -85,13 +89,13 @@ static nexar_status send_message(void *self, const nexar_bulk_message *m, nexar_
     uint64_t sent = 0;
     bool first = true;
 
-    if (m->head_nbytes != NX_SHM_HEAD)
+    if (m->head_nbytes > NX_SHM_HEAD)
         return NEXAR_EINVAL;
     nx_lock(&h->lock);
     if (nx_list_empty(&h->queue) && nx_shm_tx_fits(&h->tx, m->nbytes)) {
-        nx_shm_tx_put(&h->tx, m->head, m->iov, m->nbytes, &sent, &first);
+        nx_shm_tx_put(&h->tx, m->head, m->head_nbytes, m->iov, m->nbytes, &sent, &first);
         st = NEXAR_OK;
-    } else if (!m->must_copy || atomic_load_explicit(&h->backlog, memory_order_relaxed) < COPIES) {
+    } else if (!m->must_copy || atomic_load_explicit(&h->copied, memory_order_relaxed) < COPIES) {
         st = send_and_wait(h, m, done, arg);
         if (m->must_copy && st == NEXAR_EAGAIN)
             st = NEXAR_OK;
@@ -119,12 +123,14 @@ static struct nx_shm_out *push_first(struct nx_shm_half *h, bool *moved)
     uint64_t before = out->sent;
     bool first = out->first, whole;
 
-    whole = nx_shm_tx_put(&h->tx, out->head, out->iov, out->nbytes, &out->sent, &out->first);
+    whole = nx_shm_tx_put(&h->tx, out->head, out->head_nbytes, out->iov, out->nbytes, &out->sent, &out->first);
     *moved = *moved || out->sent != before || out->first != first;
     atomic_fetch_sub_explicit(&h->backlog, out->sent - before, memory_order_relaxed);
     if (!whole)
         return NULL;
     nx_list_remove(&out->link);
+    if (out->copy != NULL)
+        atomic_fetch_sub_explicit(&h->copied, out->nbytes, memory_order_relaxed);
     atomic_fetch_sub_explicit(&h->queued, 1, memory_order_relaxed);
     return out;
 }
@@ -177,9 +183,9 @@ static nexar_status take(struct nx_shm_half *h, const struct nx_shm_piece *p)
     nexar_status st = NEXAR_OK;
 
     if (p->last && h->arrival == NULL)
-        return host->arrive_whole(h->link, p->head, NX_SHM_HEAD, p->bytes, p->len, resume, h);
+        return host->arrive_whole(h->link, p->head, p->head_nbytes, p->bytes, p->len, resume, h);
     if (h->arrival == NULL) {
-        st = host->arrive_begin(h->link, p->head, NX_SHM_HEAD, p->total, 0, resume, h, &h->arrival);
+        st = host->arrive_begin(h->link, p->head, p->head_nbytes, p->total, 0, resume, h, &h->arrival);
         if (st == NEXAR_OK && h->arrival == NULL)
             st = NEXAR_EPROTO; /* an answer has no payload */
     }

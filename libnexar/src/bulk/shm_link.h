@@ -23,6 +23,7 @@ struct nx_shm_half {
     /* atomic */
     _Atomic uint32_t queued;
     _Atomic uint64_t backlog;
+    _Atomic uint64_t copied; /* bytes of it */
 };
 
 extern const nexar_bulk_ops nx_shm_ops;

@@ -77,8 +77,8 @@ static void gather(uint8_t *to, const nexar_iov *iov, uint64_t at, uint32_t n)
     }
 }
 
-bool nx_shm_tx_put(struct nx_shm_tx *tx, const void *head, const nexar_iov *iov, uint64_t nbytes, uint64_t *sent,
-                   bool *first)
+bool nx_shm_tx_put(struct nx_shm_tx *tx, const void *head, uint32_t head_nbytes, const nexar_iov *iov, uint64_t nbytes,
+                   uint64_t *sent, bool *first)
 {
     uint32_t most = nx_shm_fragment(tx->data);
 
@@ -91,8 +91,10 @@ bool nx_shm_tx_put(struct nx_shm_tx *tx, const void *head, const nexar_iov *iov,
         if (!has_room(tx, whole ? 0 : lines(n)))
             return false;
         cell->total = nbytes;
-        if (*first)
-            memcpy(cell->head, head, NX_SHM_HEAD);
+        if (*first) {
+            cell->head_nbytes = (uint8_t)head_nbytes;
+            memcpy(cell->head, head, head_nbytes);
+        }
         if (whole) {
             cell->kind = NX_SHM_WHOLE;
             cell->len = (uint16_t)n;
@@ -121,6 +123,15 @@ void nx_shm_rx_init(struct nx_shm_rx *rx, struct nx_shm_ring *ring, uint32_t dat
     *rx = (struct nx_shm_rx){.ring = ring, .data = data};
 }
 
+static bool look_head(const struct nx_shm_cell *cell, struct nx_shm_piece *p)
+{
+    p->head_nbytes = cell->head_nbytes;
+    if (p->head_nbytes == 0 || p->head_nbytes > sizeof(p->head))
+        return false;
+    memcpy(p->head, cell->head, p->head_nbytes);
+    return true;
+}
+
 /* The bytes that a cell is about: false if they are not where bytes can be. */
 static bool look_far(const struct nx_shm_rx *rx, const struct nx_shm_cell *cell, struct nx_shm_piece *p)
 {
@@ -145,16 +156,15 @@ nexar_status nx_shm_rx_look(struct nx_shm_rx *rx, struct nx_shm_piece *p)
         p->len = cell->len;
         p->bytes = cell->bytes;
         p->last = true;
-        memcpy(p->head, cell->head, sizeof(p->head));
-        return !open && p->len <= NX_SHM_INLINE && p->total == p->len ? NEXAR_OK : NEXAR_EPROTO;
+        return !open && p->len <= NX_SHM_INLINE && p->total == p->len && look_head(cell, p) ? NEXAR_OK : NEXAR_EPROTO;
     }
     if ((p->kind != NX_SHM_BEGIN && p->kind != NX_SHM_MORE) || open != (p->kind == NX_SHM_MORE) ||
         !look_far(rx, cell, p))
         return NEXAR_EPROTO;
     if (open)
         p->total = rx->total;
-    else
-        memcpy(p->head, cell->head, sizeof(p->head));
+    else if (!look_head(cell, p))
+        return NEXAR_EPROTO;
     left = p->total - (open ? rx->got : 0);
     p->last = p->len == left;
     return p->len <= left ? NEXAR_OK : NEXAR_EPROTO;

@@ -17,8 +17,8 @@
 enum {
     NX_SHM_LINE = 128, /* two cache lines: neighbours are fetched in pairs */
     NX_SHM_CELLS = 64,
-    NX_SHM_INLINE = 64, /* payload in the cell itself */
-    NX_SHM_HEAD = 48,
+    NX_SHM_INLINE = 56, /* payload in the cell itself */
+    NX_SHM_HEAD = 56,
 };
 
 enum nx_shm_kind {
@@ -29,7 +29,7 @@ enum nx_shm_kind {
 
 struct nx_shm_cell {
     _Alignas(NX_SHM_LINE) _Atomic uint32_t seq; /* index + 1 */
-    uint16_t kind;
+    uint8_t kind, head_nbytes;
     uint16_t len;   /* WHOLE */
     uint64_t total; /* bytes of the payload */
     uint8_t head[NX_SHM_HEAD];
@@ -69,8 +69,8 @@ static inline uint32_t nx_shm_fragment(uint32_t data)
 bool nx_shm_tx_fits(struct nx_shm_tx *tx, uint64_t nbytes);
 /* Writes a message, `*sent` of whose bytes are written already, as far as there is room; `first`: its head has not been
  * written.  False: the rest later. */
-bool nx_shm_tx_put(struct nx_shm_tx *tx, const void *head, const nexar_iov *iov, uint64_t nbytes, uint64_t *sent,
-                   bool *first);
+bool nx_shm_tx_put(struct nx_shm_tx *tx, const void *head, uint32_t head_nbytes, const nexar_iov *iov, uint64_t nbytes,
+                   uint64_t *sent, bool *first);
 
 /* The reader's side; private. */
 struct nx_shm_rx {
@@ -82,6 +82,7 @@ struct nx_shm_rx {
 /* What the next cell has. */
 struct nx_shm_piece {
     enum nx_shm_kind kind;
+    uint32_t head_nbytes;
     uint8_t head[NX_SHM_HEAD];
     uint64_t total;
     const uint8_t *bytes; /* in the ring */

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { PEEK = 4096 }; /* receives of at most so many bytes wait a moment before they become an op */
+
 /* Where a message lies, or goes: one piece of memory, or a list of them. */
 struct place {
     void *buf;
@@ -109,18 +111,31 @@ static bool send_now(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t 
     return true;
 }
 
-/* A small message that is here already needs none either. */
+struct taking {
+    struct nx_lanes *lanes;
+    struct nx_recv *recv;
+};
+
+static bool take(void *arg)
+{
+    struct taking *t = arg;
+
+    return nx_lane_take(t->lanes, t->recv);
+}
+
+/* A small message that is here already, or about to be, needs none either. */
 static bool recv_now(nexar_comm *comm, void *buf, size_t nbytes, const struct nx_key *key, const nexar_call_opts *opts,
                      nexar_recv_info *info)
 {
     struct nx_recv recv;
+    struct taking t = {.lanes = &comm->net->lanes, .recv = &recv};
 
     if (!are_fine(opts) || atomic_load_explicit(&comm->net->closed, memory_order_relaxed))
         return false;
     recv.key = *key;
     recv.dst = buf;
     recv.cap = nbytes;
-    if (!nx_lane_take(&comm->net->lanes, &recv))
+    if (!take(&t) && !(nbytes <= PEEK && nx_engine_peek(take, &t)))
         return false;
     recv.from = nx_comm_rank_of(comm, recv.from);
     record(comm, NX_RECORD_RECV, recv.id, recv.from, recv.len);

@@ -89,17 +89,25 @@ static uint32_t payload_of(const struct nx_send_req *req, nexar_iov *whole, cons
     return n;
 }
 
+/* Its head, with the number of its promise if it has one. */
+static uint32_t put_head(const struct nx_send_req *req, uint64_t promise, uint8_t *at)
+{
+    memcpy(at, req->bytes, req->bytes_len);
+    if (promise == 0)
+        return req->bytes_len;
+    nx_store64(at + req->bytes_len, promise);
+    return req->bytes_len + 8u;
+}
+
 /* On a way that cannot fail. */
-static nexar_status send_sure(nexar_link *link, struct nx_send_req *req, bool copy)
+static nexar_status send_sure(nexar_link *link, struct nx_send_req *req, bool copy, uint64_t promise)
 {
     const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+    uint8_t head[NX_WAY_PROMISE];
     nexar_iov whole;
-    nexar_bulk_message m = {.size = sizeof(m),
-                            .head_nbytes = req->bytes_len,
-                            .head = req->bytes,
-                            .must_copy = copy,
-                            .nbytes = req->payload_len};
+    nexar_bulk_message m = {.size = sizeof(m), .head = head, .must_copy = copy, .nbytes = req->payload_len};
 
+    m.head_nbytes = put_head(req, promise, head);
     m.n = payload_of(req, &whole, &m.iov);
     return ops->send(atomic_load_explicit(&link->ops_self, memory_order_relaxed), &m, copy ? NULL : sure_done, req);
 }
@@ -129,7 +137,7 @@ static struct nx_kept *keep(nexar_link *link, struct nx_send_req *req, bool copy
     return &own->kept;
 }
 
-static size_t put_tail(nexar_link *link, uint64_t number, uint8_t *at)
+static uint32_t put_tail(nexar_link *link, uint64_t number, uint8_t *at)
 {
     uint64_t arrived = atomic_load_explicit(&link->arrived, memory_order_acquire);
 
@@ -139,16 +147,16 @@ static size_t put_tail(nexar_link *link, uint64_t number, uint8_t *at)
     return NX_WAY_TAIL;
 }
 
-static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool copy)
+static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool copy, uint64_t promise)
 {
     const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
-    uint8_t head[NX_HEAD_MAX + NX_WAY_TAIL];
+    uint8_t head[NX_WAY_PROMISE + NX_WAY_TAIL];
+    uint32_t n = put_head(req, promise, head);
     nexar_iov whole;
     nexar_bulk_message m = {.size = sizeof(m), .head = head, .nbytes = req->payload_len};
     struct nx_kept *kept;
     nexar_status st;
 
-    memcpy(head, req->bytes, req->bytes_len);
     nx_lock(&link->lock);
     kept = copy && link->kept_bytes > KEPT_COPIES_MAX ? NULL : keep(link, req, copy);
     if (kept == NULL) {
@@ -156,8 +164,7 @@ static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool co
         return NEXAR_ENOMEM;
     }
     kept->number = link->sent + 1;
-    m.head_nbytes =
-        (uint32_t)(req->bytes_len + put_tail(link, kept->number | (copy ? 0 : NX_WAY_URGENT), head + req->bytes_len));
+    m.head_nbytes = n + put_tail(link, kept->number | (copy ? 0 : NX_WAY_URGENT), head + n);
     m.n = payload_of(req, &whole, &m.iov);
     if (copy)
         whole.base = kept->copy->data + req->bytes_len;
@@ -181,6 +188,83 @@ static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool co
     if (st != NEXAR_OK && st != NEXAR_EAGAIN && copy)
         finish(kept, st);
     return st;
+}
+
+/* ---- promises ---- */
+
+/* Too large to lie about where nobody has asked for it.  What collectives send is asked for: their receives are
+ * there, or about to be. */
+static bool is_promised(const struct nx_send_req *req, bool copy)
+{
+    return !copy && req->head.lane != NX_LANE_COLL && req->payload_len > NX_EAGER_BYTES;
+}
+
+static nexar_status promise(nexar_link *link, struct nx_send_req *req)
+{
+    const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+    uint8_t head[NX_WAY_PROMISE];
+    nexar_bulk_message m = {.size = sizeof(m), .head = head, .must_copy = 1};
+    nexar_status st;
+
+    nx_lock(&link->lock);
+    req->kept = (struct nx_kept){.way = link, .req = req, .number = ++link->promises};
+    nx_list_push_back(&link->promised, &req->kept.link);
+    m.head_nbytes = put_head(req, req->kept.number, head);
+    st = ops->send(atomic_load_explicit(&link->ops_self, memory_order_relaxed), &m, NULL, NULL);
+    if (st != NEXAR_OK)
+        nx_list_remove(&req->kept.link);
+    nx_unlock(&link->lock);
+    return st == NEXAR_OK ? NEXAR_EAGAIN : st;
+}
+
+nexar_status nx_carry_go(nexar_link *link, uint64_t number)
+{
+    struct nx_send_req *req = NULL;
+    bool sure = atomic_load(&link->ready) && (atomic_load(&link->ops)->flags & NEXAR_BULK_SURE) != 0;
+    nexar_status st;
+
+    nx_lock(&link->lock);
+    nx_list_for_each_safe(pos, tmp, &link->promised)
+    {
+        struct nx_kept *kept = nx_container_of(pos, struct nx_kept, link);
+
+        if (kept->number == number) {
+            req = kept->req;
+            nx_list_remove(pos);
+            break;
+        }
+    }
+    nx_unlock(&link->lock);
+    if (req == NULL)
+        return nx_fail(NEXAR_EPROTO, "it asked for what was not promised");
+    if (!atomic_load(&link->ready))
+        st = NEXAR_EPEER;
+    else
+        st = sure ? send_sure(link, req, false, number | NX_WAY_DATA)
+                  : send_kept(link, req, false, number | NX_WAY_DATA);
+    if (st == NEXAR_OK)
+        nx_send_landed(req, NEXAR_OK);
+    if (st == NEXAR_OK || st == NEXAR_EAGAIN)
+        return NEXAR_OK;
+    /* The way is about to break: then it goes by QUIC. */
+    nx_lock(&link->lock);
+    req->kept = (struct nx_kept){.way = link, .req = req, .number = number};
+    nx_list_push_back(&link->promised, &req->kept.link);
+    nx_unlock(&link->lock);
+    return nx_fail(NEXAR_ENOMEM, "what was promised could not be sent");
+}
+
+bool nx_carry_ask(nexar_link *link, uint64_t number)
+{
+    const nexar_bulk_ops *ops = atomic_load(&link->ops);
+    uint8_t head[NX_WAY_ASKS];
+    nexar_bulk_message m = {.size = sizeof(m), .head = head, .head_nbytes = sizeof(head), .must_copy = 1};
+
+    if (!atomic_load(&link->ready))
+        return false;
+    nx_store64(head, number);
+    nx_store64(head + 8, NX_WAY_GO);
+    return ops->send(atomic_load(&link->ops_self), &m, NULL, NULL) == NEXAR_OK;
 }
 
 /* A link that is ready stays attached until nx_link_release. */
@@ -219,7 +303,10 @@ static nexar_status send_by(nexar_link *link, struct nx_send_req *req, bool copy
         req->conn = conn;
         nx_conn_hold(conn);
     }
-    st = (ops->flags & NEXAR_BULK_SURE) ? send_sure(link, req, copy) : send_kept(link, req, copy);
+    if (is_promised(req, copy))
+        st = promise(link, req);
+    else
+        st = (ops->flags & NEXAR_BULK_SURE) ? send_sure(link, req, copy, 0) : send_kept(link, req, copy, 0);
     if (st == NEXAR_OK && !copy)
         nx_conn_drop(conn);
     if (st == NEXAR_OK || st == NEXAR_EAGAIN) {
@@ -331,11 +418,28 @@ static void take_all(nexar_link *link, struct nx_list *out)
     nx_unlock(&link->lock);
 }
 
+static void take_promised(nexar_link *link, struct nx_list *out)
+{
+    nx_list_init(out);
+    nx_lock(&link->lock);
+    nx_list_splice(out, &link->promised);
+    nx_unlock(&link->lock);
+}
+
+static void send_again(nexar_link *link, struct nx_send_req *req)
+{
+    atomic_fetch_add_explicit(&link->way->stats.resent, 1, memory_order_relaxed);
+    nx_quic_again(req);
+}
+
 void nx_carry_resend(nexar_link *link, uint64_t begun, const uint64_t *open, size_t count)
 {
-    struct nx_list all, *pos;
+    struct nx_list all, promised, *pos;
 
     take_all(link, &all);
+    take_promised(link, &promised);
+    while ((pos = nx_list_pop(&promised)) != NULL)
+        send_again(link, nx_container_of(pos, struct nx_kept, link)->req);
     while ((pos = nx_list_pop(&all)) != NULL) {
         struct nx_kept *kept = nx_container_of(pos, struct nx_kept, link);
         struct nx_buffer *copy = kept->copy;
@@ -344,10 +448,10 @@ void nx_carry_resend(nexar_link *link, uint64_t begun, const uint64_t *open, siz
             finish(kept, NEXAR_OK);
             continue;
         }
-        atomic_fetch_add_explicit(&link->way->stats.resent, 1, memory_order_relaxed);
         if (kept->req != NULL) {
-            nx_quic_again(kept->req);
+            send_again(link, kept->req);
         } else {
+            atomic_fetch_add_explicit(&link->way->stats.resent, 1, memory_order_relaxed);
             nx_slab_put(&slab, nx_container_of(kept, struct copy, kept));
             nx_quic_buffer(link->conn, copy);
         }
@@ -360,4 +464,6 @@ void nx_carry_end(nexar_link *link, bool arrived)
 
     take_all(link, &all);
     finish_all(&all, arrived ? NEXAR_OK : NEXAR_EPEER);
+    take_promised(link, &all);
+    finish_all(&all, NEXAR_EPEER);
 }

@@ -1,179 +1,10 @@
 /* net/dock.c - messages that arrive by a module's way: checked, numbered, and handed in at the door (arrive.h).
  *
- * Owner: the engine.  When a way breaks, what has begun to arrive is not lost: it waits for its rest, which comes by
- * QUIC.  Answers, which end sends of ours, are looked at in a task: a module may be in the middle of something here. */
-#include "net/way.h"
+ * Owner: the engine.  What waits and what is left of it when a way breaks, arrival.c keeps. */
+#include "net/arrival.h"
 
 #include "base/bytes.h"
-#include "base/slab.h"
 #include "net/match.h"
-
-#include <string.h>
-
-enum {
-    OWED_MESSAGES = 32, /* that have arrived, after which the peer is told */
-    OWED_BYTES = 256 << 10,
-    HEARD_MESSAGES = 16, /* copies that are not needed any more, after which they are freed */
-};
-
-struct nexar_arrival {
-    struct nx_source source;
-    struct nx_list link; /* nexar_link.open or .cut */
-    nexar_link *way;
-    struct nx_msg *msg;
-    struct nx_head head;
-    uint64_t number; /* 0: its way cannot fail */
-    uint64_t got;
-    bool urgent; /* its sender waits for the answer */
-    bool alone;
-    bool claimed; /* the module writes into a receive's memory */
-    void (*resume)(void *arg);
-    void *arg;
-    _Atomic bool woken;
-};
-
-static struct nx_slab slab = NX_SLAB_INIT(nexar_arrival, 256);
-
-/* ---- tasks ---- */
-
-static void post(nexar_link *link, struct nx_task *task)
-{
-    nx_conn_hold(link->conn);
-    if (!nx_engine_post(task))
-        nx_conn_drop(link->conn); /* not the last */
-}
-
-/* Any thread, with the table's lock. */
-static void source_resume(struct nx_source *source)
-{
-    nexar_arrival *a = nx_container_of(source, nexar_arrival, source);
-
-    atomic_store(&a->woken, true);
-    post(a->way, &a->way->wake);
-}
-
-static nexar_arrival *next_woken(nexar_link *link)
-{
-    if (link->waiting != NULL && atomic_exchange(&link->waiting->woken, false))
-        return link->waiting;
-    nx_list_for_each_safe(pos, tmp, &link->open)
-    {
-        nexar_arrival *a = nx_container_of(pos, nexar_arrival, link);
-
-        if (atomic_exchange(&a->woken, false))
-            return a;
-    }
-    return NULL;
-}
-
-static void wake(struct nx_task *task)
-{
-    nexar_link *link = nx_container_of(task, nexar_link, wake);
-    nexar_arrival *a;
-
-    while ((a = next_woken(link)) != NULL)
-        a->resume(a->arg);
-    nx_conn_drop(link->conn);
-}
-
-static void talk(struct nx_task *task)
-{
-    nexar_link *link = nx_container_of(task, nexar_link, talk);
-
-    link->owed_messages = link->owed_bytes = 0;
-    if (link->heard != link->done && link->half != NULL) {
-        link->done = link->heard;
-        if (nx_carry_arrived(link, link->heard) != NEXAR_OK)
-            nx_conn_fault(link->conn, "%s", nexar_last_error());
-    }
-    nx_carry_answer(link);
-    nx_conn_drop(link->conn);
-}
-
-/* ---- arrivals ---- */
-
-static nexar_arrival *new_arrival(nexar_link *link)
-{
-    nexar_arrival *a = nx_slab_get(&slab);
-
-    if (a == NULL)
-        return NULL;
-    *a = (nexar_arrival){.way = link};
-    nx_source_init(&a->source, source_resume);
-    nx_list_init(&a->link);
-    return a;
-}
-
-static void free_arrival(nexar_arrival *a)
-{
-    nx_source_forget(&a->way->conn->net->lanes, &a->source);
-    nx_list_remove(&a->link);
-    nx_slab_put(&slab, a);
-}
-
-nexar_status nx_dock_init(nexar_link *link)
-{
-    nx_list_init(&link->open);
-    nx_list_init(&link->cut);
-    nx_task_init(&link->wake, wake);
-    nx_task_init(&link->talk, talk);
-    link->gate = new_arrival(link);
-    return link->gate != NULL ? NEXAR_OK : nx_fail(NEXAR_ENOMEM, "no memory for a link");
-}
-
-void nx_dock_fini(nexar_link *link)
-{
-    if (link->gate != NULL)
-        free_arrival(link->gate);
-    link->gate = NULL;
-}
-
-/* ---- numbers and answers ---- */
-
-static void heard(nexar_link *link, uint64_t arrived)
-{
-    if (arrived <= link->heard)
-        return;
-    link->heard = arrived;
-    if (atomic_load_explicit(&link->borrowed, memory_order_relaxed) != 0 || arrived - link->done >= HEARD_MESSAGES)
-        post(link, &link->talk);
-}
-
-/* After one has begun, or has come to its end. */
-static void count_arrived(nexar_link *link)
-{
-    uint64_t arrived = link->begun;
-
-    for (const struct nx_list *pos = link->open.next; pos != &link->open; pos = pos->next) {
-        const nexar_arrival *a = nx_container_of(pos, const nexar_arrival, link);
-
-        if (a->number != 0) {
-            arrived = a->number - 1;
-            break;
-        }
-    }
-    atomic_store_explicit(&link->arrived, arrived, memory_order_release);
-}
-
-static void owe(nexar_link *link, const nexar_arrival *a)
-{
-    if (a->number == 0)
-        return;
-    link->owed_messages++;
-    link->owed_bytes += a->head.len;
-    if (a->urgent || link->owed_messages >= OWED_MESSAGES || link->owed_bytes >= OWED_BYTES)
-        post(link, &link->talk);
-}
-
-static void count(nexar_link *link, uint64_t nbytes)
-{
-    struct nx_way_stats *stats = &link->way->stats;
-
-    atomic_fetch_add_explicit(&stats->messages_received, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->bytes_received, nbytes, memory_order_relaxed);
-    link->conn->received++;
-    nx_conn_drained(link->conn);
-}
 
 /* ---- heads ---- */
 
@@ -182,38 +13,57 @@ static nexar_status no_head(const char *what)
     return nx_fail(NEXAR_EPROTO, "it sent a message %s", what);
 }
 
+/* The peer wants what was promised. */
+static nexar_status asked_for(nexar_link *link, struct nx_reader *in)
+{
+    uint64_t number = nx_read64(in);
+    nexar_status st;
+
+    if (nx_read64(in) != NX_WAY_GO)
+        return no_head("whose head is none");
+    st = nx_carry_go(link, number);
+    return st == NEXAR_OK ? NEXAR_ECLOSED : st;
+}
+
 /* Reads a head into `a`.  NEXAR_ECLOSED: it was an answer, and is done with. */
 static nexar_status read_head(nexar_link *link, nexar_arrival *a, const void *head, uint32_t n, uint64_t nbytes)
 {
     struct nx_reader in = nx_reader(head, n), none;
     struct nx_parser parser;
+    bool is_promise;
 
     if (link->half == NULL || atomic_load(&link->conn->ended))
         return nx_fail(NEXAR_EPROTO, "the link is not attached");
-    if (n == sizeof(uint64_t) && nbytes == 0) {
-        heard(link, nx_read64(&in));
+    if (n == NX_WAY_ANSWER && nbytes == 0) {
+        nx_arrival_heard(link, nx_read64(&in));
         return NEXAR_ECLOSED;
     }
-    if (n != NX_HEAD_MAX && n != NX_HEAD_MAX + NX_WAY_TAIL)
+    if (n == NX_WAY_ASKS && nbytes == 0)
+        return asked_for(link, &in);
+    if (n != NX_WAY_PLAIN && n != NX_WAY_PROMISE && n != NX_WAY_PLAIN + NX_WAY_TAIL &&
+        n != NX_WAY_PROMISE + NX_WAY_TAIL)
         return no_head("whose head has another length than ours");
     nx_parser_init(&parser, NX_DIALECT_OWN, UINT64_C(1) << 62);
     if (nx_parser_next(&parser, &in, &none) != NX_PARSE_HEAD || parser.head.tag != NX_TAG_MESSAGE ||
         nx_lane_framed(parser.head.lane))
         return no_head("whose head is none");
-    if (parser.head.len != nbytes)
-        return no_head("that is not as long as its head says");
     a->head = parser.head;
-    a->number = 0;
+    a->number = a->promise = 0;
     a->urgent = false;
     a->got = 0;
-    if (n == NX_HEAD_MAX)
+    if (n == NX_WAY_PROMISE || n == NX_WAY_PROMISE + NX_WAY_TAIL)
+        a->promise = nx_read64(&in);
+    is_promise = a->promise != 0 && (a->promise & NX_WAY_DATA) == 0;
+    if (parser.head.len != nbytes && !(is_promise && nbytes == 0 && n == NX_WAY_PROMISE))
+        return no_head("that is not as long as its head says");
+    if (n == NX_WAY_PLAIN || n == NX_WAY_PROMISE)
         return NEXAR_OK;
     a->number = nx_read64(&in);
     a->urgent = (a->number & NX_WAY_URGENT) != 0;
     a->number &= ~NX_WAY_URGENT;
     if (a->number != link->begun + 1)
         return no_head("out of turn");
-    heard(link, nx_read64(&in));
+    nx_arrival_heard(link, nx_read64(&in));
     return NEXAR_OK;
 }
 
@@ -226,13 +76,112 @@ static bool too_many_open(const nexar_link *link)
     return n >= NEXAR_BULK_OPEN_MAX;
 }
 
+/* ---- promises ---- */
+
+/* Asks for it if somebody receives it; else that is looked at again when somebody does. */
+static void ask(void *arg)
+{
+    nexar_arrival *a = arg;
+    struct nx_lanes *lanes = &a->way->conn->net->lanes;
+    uint64_t n = 0;
+    uint8_t *at;
+    nexar_status st = nx_arrive_place(lanes, a->msg, &at, &n, true);
+
+    if (st == NEXAR_OK)
+        nx_arrive_placed(lanes, a->msg, 0);
+    if (st == NEXAR_EAGAIN)
+        return;
+    if (nx_carry_ask(a->way, a->promise))
+        a->waits = false;
+    else
+        a->retry = true; /* when the way is ready, or at the next turn */
+}
+
+void nx_dock_ready(nexar_link *link)
+{
+    if (!nx_list_empty(&link->asked))
+        nx_arrival_wake(link);
+}
+
+/* It waits, at its sender. */
+static void begin_promised(nexar_link *link, nexar_arrival *a)
+{
+    a->waits = true;
+    a->resume = ask;
+    a->arg = a;
+    nx_list_push_back(&link->asked, &a->link);
+    ask(a);
+}
+
+/* What was promised comes: `a` has its head.  NULL: it was not asked for. */
+static nexar_arrival *find_promised(nexar_link *link, const nexar_arrival *a)
+{
+    nx_list_for_each_safe(pos, tmp, &link->asked)
+    {
+        nexar_arrival *found = nx_container_of(pos, nexar_arrival, link);
+
+        if ((found->promise | NX_WAY_DATA) == a->promise && !found->waits && nx_arrival_is(found, &a->head))
+            return found;
+    }
+    return NULL;
+}
+
 /* ---- the module's calls ---- */
+
+/* Announces it.  NEXAR_EAGAIN: it waits for room, and is kept as link->waiting. */
+static nexar_status announce(nexar_link *link, nexar_arrival *a, bool shared)
+{
+    nexar_status st;
+
+    a->alone = !shared;
+    a->source.shared = shared;
+    a->msg = nx_arrive_begin(&link->conn->net->lanes, atomic_load(&link->conn->peer)->rank, &a->head,
+                             a->head.lane != NX_LANE_COLL, &a->source, &st);
+    if (st == NEXAR_EAGAIN)
+        link->waiting = a;
+    return st;
+}
+
+/* From now on its payload comes. */
+static nexar_arrival *open_up(nexar_link *link, nexar_arrival *a)
+{
+    link->begun += a->number != 0;
+    nx_list_push_back(&link->open, &a->link);
+    nx_arrival_count(link);
+    return a;
+}
+
+/* `a`, whose head was read, is a promise, or what was promised: then *out is that. */
+static nexar_status keep_promise(nexar_link *link, nexar_arrival *a, nexar_arrival **out)
+{
+    nexar_arrival *found;
+    nexar_status st;
+
+    if ((a->promise & NX_WAY_DATA) == 0) {
+        st = announce(link, a, false);
+        if (st == NEXAR_OK)
+            begin_promised(link, a);
+        return st;
+    }
+    found = find_promised(link, a);
+    if (found == NULL)
+        return no_head("that was not asked for");
+    nx_list_remove(&found->link);
+    found->number = a->number;
+    found->urgent = a->urgent;
+    found->resume = a->resume;
+    found->arg = a->arg;
+    found->alone = false;
+    found->source.shared = true; /* it is in everybody's way now */
+    *out = open_up(link, found);
+    nx_arrival_free(a);
+    return NEXAR_OK;
+}
 
 nexar_status nx_dock_begin(nexar_link *link, const void *head, uint32_t head_nbytes, uint64_t nbytes, int alone,
                            void (*resume)(void *arg), void *arg, nexar_arrival **out)
 {
-    struct nx_lanes *lanes = &link->conn->net->lanes;
-    nexar_arrival *a = link->waiting != NULL && link->waiting != link->gate ? link->waiting : new_arrival(link);
+    nexar_arrival *a = link->waiting != NULL && link->waiting != link->gate ? link->waiting : nx_arrival_new(link);
     nexar_status st;
 
     *out = NULL;
@@ -245,63 +194,80 @@ nexar_status nx_dock_begin(nexar_link *link, const void *head, uint32_t head_nby
     if (st == NEXAR_OK) {
         a->resume = resume;
         a->arg = arg;
-        a->alone = alone != 0;
-        a->source.shared = alone == 0;
-        a->msg = nx_arrive_begin(lanes, atomic_load(&link->conn->peer)->rank, &a->head, a->head.lane != NX_LANE_COLL,
-                                 &a->source, &st);
+        if (a->promise != 0)
+            st = keep_promise(link, a, out);
+        else if ((st = announce(link, a, alone == 0)) == NEXAR_OK)
+            *out = open_up(link, a);
     }
-    if (st == NEXAR_EAGAIN) {
-        link->waiting = a;
+    if (st == NEXAR_OK || st == NEXAR_EAGAIN)
         return st;
-    }
-    if (st != NEXAR_OK) {
-        free_arrival(a);
-        return st == NEXAR_ECLOSED ? NEXAR_OK : st;
-    }
-    link->begun += a->number != 0;
-    nx_list_push_back(&link->open, &a->link);
-    count_arrived(link);
-    *out = a;
-    return NEXAR_OK;
+    nx_arrival_free(a);
+    return st == NEXAR_ECLOSED ? NEXAR_OK : st;
+}
+
+/* What was promised, in one piece. */
+static nexar_status whole_promise(nexar_link *link, const void *head, uint32_t head_nbytes, const void *payload,
+                                  uint64_t nbytes, void (*resume)(void *arg), void *arg)
+{
+    nexar_arrival *a;
+    nexar_status st = nx_dock_begin(link, head, head_nbytes, nbytes, 0, resume, arg, &a);
+    size_t taken;
+
+    if (a == NULL)
+        return st;
+    a->source.whole = true;
+    st = nx_dock_write(a, payload, nbytes, &taken);
+    if (st == NEXAR_OK)
+        nx_dock_end(a);
+    return st == NEXAR_EAGAIN ? nx_fail(NEXAR_EPROTO, "it sent more after its farewell than there can be") : st;
+}
+
+static nexar_status whole(nexar_link *link, nexar_arrival *a, const void *payload, uint64_t nbytes)
+{
+    struct nx_lanes *lanes = &link->conn->net->lanes;
+    uint32_t rank = atomic_load(&link->conn->peer)->rank;
+    bool ordered = a->head.lane != NX_LANE_COLL;
+    nexar_status st;
+
+    a->source.shared = true;
+    a->source.whole = nbytes > NX_MSG_SMALL;
+    if (nbytes <= NX_MSG_SMALL)
+        return nx_arrive_small(lanes, rank, &a->head, ordered, &a->source, payload);
+    a->msg = nx_arrive_begin(lanes, rank, &a->head, ordered, &a->source, &st);
+    if (a->msg == NULL)
+        return st;
+    if (nx_arrive_write(lanes, a->msg, payload, nbytes, &st) != nbytes && st == NEXAR_EAGAIN)
+        st = nx_fail(NEXAR_EPROTO, "it sent more after its farewell than can have been under way");
+    nx_arrive_end(lanes, a->msg, st);
+    a->msg = NULL;
+    return st;
 }
 
 nexar_status nx_dock_whole(nexar_link *link, const void *head, uint32_t head_nbytes, const void *payload,
                            uint64_t nbytes, void (*resume)(void *arg), void *arg)
 {
-    struct nx_lanes *lanes = &link->conn->net->lanes;
     nexar_arrival *a = link->gate;
-    nexar_status st = read_head(link, a, head, head_nbytes, nbytes);
-    uint32_t rank;
+    nexar_status st;
 
+    if (head_nbytes == NX_WAY_PROMISE || head_nbytes == NX_WAY_PROMISE + NX_WAY_TAIL)
+        return whole_promise(link, head, head_nbytes, payload, nbytes, resume, arg);
+    st = read_head(link, a, head, head_nbytes, nbytes);
     if (st != NEXAR_OK)
         return st == NEXAR_ECLOSED ? NEXAR_OK : st;
     link->waiting = NULL;
-    rank = atomic_load(&link->conn->peer)->rank;
     a->resume = resume;
     a->arg = arg;
-    a->source.shared = true;
-    a->source.whole = nbytes > NX_MSG_SMALL;
-    if (nbytes <= NX_MSG_SMALL) {
-        st = nx_arrive_small(lanes, rank, &a->head, a->head.lane != NX_LANE_COLL, &a->source, payload);
-    } else {
-        a->msg = nx_arrive_begin(lanes, rank, &a->head, a->head.lane != NX_LANE_COLL, &a->source, &st);
-        if (a->msg != NULL) {
-            if (nx_arrive_write(lanes, a->msg, payload, nbytes, &st) != nbytes && st == NEXAR_EAGAIN)
-                st = nx_fail(NEXAR_EPROTO, "it sent more after its farewell than can have been under way");
-            nx_arrive_end(lanes, a->msg, st);
-            a->msg = NULL;
-        }
-    }
+    st = whole(link, a, payload, nbytes);
     if (st == NEXAR_EAGAIN)
         link->waiting = a;
     if (st != NEXAR_OK)
         return st;
     if (a->number != 0) {
         link->begun++;
-        count_arrived(link);
-        owe(link, a);
+        nx_arrival_count(link);
+        nx_arrival_owe(link, a);
     }
-    count(link, nbytes);
+    nx_arrival_done(link, nbytes);
     return NEXAR_OK;
 }
 
@@ -337,82 +303,10 @@ void nx_dock_end(nexar_arrival *a)
 
     nx_list_remove(&a->link);
     if (a->number != 0) {
-        count_arrived(link);
-        owe(link, a);
+        nx_arrival_count(link);
+        nx_arrival_owe(link, a);
     }
     nx_arrive_end(&link->conn->net->lanes, a->msg, NEXAR_OK);
-    count(link, a->head.len);
-    free_arrival(a);
-}
-
-/* ---- broken ways ---- */
-
-size_t nx_dock_cut(nexar_link *link, uint64_t (*account)[2], size_t cap)
-{
-    struct nx_list *pos;
-    size_t n = 0;
-
-    if (link->waiting != NULL && link->waiting != link->gate)
-        free_arrival(link->waiting);
-    link->waiting = NULL;
-    while ((pos = nx_list_pop(&link->open)) != NULL) {
-        nexar_arrival *a = nx_container_of(pos, nexar_arrival, link);
-
-        if (a->claimed)
-            nx_dock_filled(a, 0);
-        nx_list_push_back(&link->cut, &a->link);
-        atomic_fetch_add(&link->conn->cut, 1);
-        if (n < cap) {
-            account[n][0] = a->number;
-            account[n++][1] = a->got;
-        }
-    }
-    return n;
-}
-
-static void drop(nexar_link *link, struct nx_list *list)
-{
-    struct nx_list *pos;
-
-    while ((pos = nx_list_pop(list)) != NULL) {
-        nexar_arrival *a = nx_container_of(pos, nexar_arrival, link);
-
-        nx_arrive_end(&link->conn->net->lanes, a->msg, NEXAR_EPEER);
-        free_arrival(a);
-    }
-}
-
-void nx_dock_drop(nexar_link *link)
-{
-    nx_dock_cut(link, NULL, 0);
-    drop(link, &link->cut);
-    atomic_store(&link->conn->cut, 0);
-}
-
-static bool is_rest(const nexar_arrival *a, const struct nx_head *head)
-{
-    const struct nx_head *h = &a->head;
-
-    return h->lane == head->lane && h->order == head->order && h->scope == head->scope && h->id == head->id &&
-           h->call == head->call && h->count == head->count && h->len == head->len;
-}
-
-struct nx_msg *nx_dock_claim(nexar_conn *conn, const struct nx_head *head, struct nx_source *source, uint64_t *have)
-{
-    for (uint32_t i = 0; i < conn->link_count; i++) {
-        nx_list_for_each_safe(pos, tmp, &conn->links[i].cut)
-        {
-            nexar_arrival *a = nx_container_of(pos, nexar_arrival, link);
-            struct nx_msg *msg = a->msg;
-
-            if (!is_rest(a, head))
-                continue;
-            *have = a->got;
-            nx_arrive_move(&conn->net->lanes, msg, source);
-            atomic_fetch_sub(&conn->cut, 1);
-            free_arrival(a);
-            return msg;
-        }
-    }
-    return NULL;
+    nx_arrival_done(link, a->head.len);
+    nx_arrival_free(a);
 }

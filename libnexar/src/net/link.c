@@ -63,6 +63,7 @@ nexar_status nx_link_init(nexar_link *link, struct nx_way *way, nexar_conn *conn
     *link = (nexar_link){.way = way, .conn = conn, .pause = PAUSE_FIRST};
     nx_timer_init(&link->again, try_again);
     nx_list_init(&link->kept);
+    nx_list_init(&link->promised);
     nx_mutex_init(&link->lock, NX_LOCK_CONN);
     return nx_dock_init(link);
 }
@@ -195,6 +196,7 @@ void nx_link_ready(nexar_link *link, const nexar_bulk_ops *ops, void *self)
                              (void *)(uintptr_t)ops, NULL); /* for those who look; the link does not need it */
     nx_debug("%s with rank %u", link->way->module->name, peer_rank(link));
     link->pause = PAUSE_FIRST;
+    nx_dock_ready(link);
     nx_link_settle(link);
 }
 

@@ -6,7 +6,7 @@
  * tried again later.
  *
  * way.c: modules and links of a node, settling.  link.c: one link's life.  carry.c: sending, and what is kept until it
- * has arrived.  dock.c: arriving.  host.c: what the library lends to modules. */
+ * has arrived.  dock.c, arrival.c: arriving.  host.c: what the library lends to modules. */
 #ifndef NX_NET_WAY_H
 #define NX_NET_WAY_H
 
@@ -19,6 +19,19 @@
  * whole.  A head of the second part alone is such an answer and no message. */
 #define NX_WAY_TAIL 16
 #define NX_WAY_URGENT (UINT64_C(1) << 63) /* in the number: the sender's memory waits for the answer */
+
+/* A large message is promised first: its head with the number of the promise, and no payload.  Whoever receives it asks
+ * for it, by that number and NX_WAY_GO; then it comes, its head with the number and NX_WAY_DATA.  So it lies nowhere
+ * but in its sender's memory until somebody wants it, and holds up nothing on a way that others share. */
+#define NX_WAY_DATA (UINT64_C(1) << 63)
+#define NX_WAY_GO UINT64_C(1)
+
+enum {
+    NX_WAY_ANSWER = 8, /* lengths of heads without a message, and with: */
+    NX_WAY_ASKS = 16,
+    NX_WAY_PLAIN = NX_HEAD_MAX,
+    NX_WAY_PROMISE = NX_HEAD_MAX + 8,
+};
 
 enum { NX_WAYS_MAX = 8, NX_WAY_NAME = 16 };
 
@@ -65,6 +78,7 @@ struct nexar_link {
     nx_time pause;
     struct nx_list open;    /* nexar_arrival, in the order in which they began */
     struct nx_list cut;     /* those of a link that broke; their rest comes by QUIC */
+    struct nx_list asked;   /* those that were promised */
     nexar_arrival *gate;    /* owned; for messages that are here in one piece */
     nexar_arrival *waiting; /* could not begin; the gate, or owned */
     struct nx_task wake;    /* arrivals that can go on.  Both hold the connection while they are queued */
@@ -82,9 +96,11 @@ struct nexar_link {
     _Atomic uint32_t borrowed; /* messages among `kept` whose sender waits */
     /* lock */
     struct nx_mutex lock;
-    uint64_t sent;       /* number of the last message */
-    struct nx_list kept; /* struct nx_kept, by number */
-    uint64_t kept_bytes; /* copies among them */
+    uint64_t sent;           /* number of the last message */
+    struct nx_list kept;     /* struct nx_kept, by number */
+    uint64_t promises;       /* number of the last */
+    struct nx_list promised; /* struct nx_kept, that nobody has asked for */
+    uint64_t kept_bytes;     /* copies among them */
 };
 
 /* Engine. */
@@ -163,6 +179,10 @@ nexar_status nx_link_tell(nexar_link *link, const void *bytes, size_t n);
 nexar_status nx_carry(nexar_conn *conn, struct nx_send_req *req, bool copy);
 /* Any thread.  Bytes that have not left. */
 uint64_t nx_carry_backlog(nexar_conn *conn);
+/* Engine.  The peer asks for what was promised.  NEXAR_EPROTO: it was not; NEXAR_ENOMEM. */
+nexar_status nx_carry_go(nexar_link *link, uint64_t promise);
+/* Engine.  Asks for it.  False: later. */
+bool nx_carry_ask(nexar_link *link, uint64_t promise);
 /* Engine.  All up to `number` have arrived.  NEXAR_EPROTO: so many were not sent. */
 nexar_status nx_carry_arrived(nexar_link *link, uint64_t number);
 /* Engine.  Tells the peer what has arrived, if no message has. */
@@ -185,6 +205,8 @@ nexar_status nx_dock_memory(nexar_arrival *arrival, void **p, uint64_t *n);
 void nx_dock_filled(nexar_arrival *arrival, uint64_t n);
 nexar_status nx_dock_write(nexar_arrival *arrival, const void *bytes, size_t n, size_t *taken);
 void nx_dock_end(nexar_arrival *arrival);
+/* Engine.  Answers that could not leave may leave now. */
+void nx_dock_ready(nexar_link *link);
 /* NEXAR_ENOMEM. */
 nexar_status nx_dock_init(nexar_link *link);
 void nx_dock_fini(nexar_link *link);
