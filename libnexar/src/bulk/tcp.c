@@ -16,6 +16,7 @@
 enum {
     POLLED_MAX = 4, /* connections that are read in each round; of more, epoll says which have something */
     TICK_MS = 100,
+    LATE_MS = 500,
 };
 
 void nx_tcp_log(struct nx_tcp *self, int level, const char *format, ...)
@@ -48,13 +49,15 @@ static void set_timer(struct nx_tcp *self)
     nx_time pause = pause_of(self);
 
     self->timer_on = pause != 0;
+    self->due = nx_now() + pause;
     if (pause != 0)
         self->host->timer_set(self->timer, pause);
 }
 
 void nx_tcp_wake_timer(struct nx_tcp *self)
 {
-    if (self->timer != NULL && (!self->timer_on || pause_of(self) < NX_S))
+    /* Never later than it was: whoever keeps coming must not keep deadlines from being looked at. */
+    if (self->timer != NULL && (!self->timer_on || self->due > nx_now() + pause_of(self)))
         set_timer(self);
 }
 
@@ -63,6 +66,11 @@ static void tick(void *arg)
     struct nx_tcp *self = arg;
     nx_time now = nx_now();
     bool look = now - self->looked >= NX_S - TICK_MS * NX_MS;
+
+    if (now - self->due > LATE_MS * NX_MS) {
+        set_timer(self); /* it had no core for a while: what has come meanwhile is looked at before any deadline */
+        return;
+    }
 
     nx_tcp_strangers_expire(self, now);
     nx_list_for_each_safe(pos, tmp, &self->ending)

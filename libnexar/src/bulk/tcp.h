@@ -147,6 +147,7 @@ struct nx_tcp {
     struct nx_tls_context *context;
     nexar_watch *timer, *poll;
     nx_time looked; /* for dead connections */
+    nx_time due;    /* when the timer was to fire */
     bool timer_on;
     uint32_t socks; /* that run */
     struct nx_list listeners, strangers, halves, ending;

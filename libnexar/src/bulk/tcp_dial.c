@@ -14,8 +14,8 @@
 
 enum {
     CONNECT_S = 3,
-    KNOCK_S = 3,
-    SHAKE_S = 5,
+    KNOCK_S = 5,
+    SHAKE_S = 10,
     STRANGERS_MAX = 64, /* that have not named a token; one more sends the first away */
     SHAKES_MAX = 8,     /* at a time, for one offer, beside its streams */
 };

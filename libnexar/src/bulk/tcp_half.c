@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { AGREE_S = 15, OFFER_S = 10 };
+enum { AGREE_S = 18, OFFER_S = 15 };
 
 /* ---- the end ---- */
 

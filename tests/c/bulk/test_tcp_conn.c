@@ -107,7 +107,7 @@ static void test_thousands_of_small(void **state)
 
 static void test_huge(void **state)
 {
-    static const size_t sizes[] = {100 << 20, 3, 40 << 20};
+    static const size_t sizes[] = {20 << 20, 3, 9 << 20};
 
     (void)state;
     for_all_kinds(2, 100, sizes, 3);
