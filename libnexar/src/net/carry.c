@@ -11,7 +11,10 @@
 
 #include <string.h>
 
-enum { KEPT_COPIES_MAX = 4 << 20 };
+enum {
+    KEPT_COPIES_MAX = 4 << 20,
+    PROMISE_BYTES = 256 << 10, /* messages of more are promised */
+};
 
 /* A kept message that was copied. */
 struct copy {
@@ -196,7 +199,7 @@ static nexar_status send_kept(nexar_link *link, struct nx_send_req *req, bool co
  * there, or about to be. */
 static bool is_promised(const struct nx_send_req *req, bool copy)
 {
-    return !copy && req->head.lane != NX_LANE_COLL && req->payload_len > NX_EAGER_BYTES;
+    return !copy && req->head.lane != NX_LANE_COLL && req->payload_len > PROMISE_BYTES;
 }
 
 static nexar_status promise(nexar_link *link, struct nx_send_req *req)

@@ -228,6 +228,28 @@ static void unread(nexar_comm *comm, void *arg)
         recv_from(comm, 0, BYTES, 7);
 }
 
+/* Received in the reverse order, more than may lie about unread: large messages wait at their sender. */
+static void reverse(nexar_comm *comm, void *arg)
+{
+    enum { COUNT = 80 };
+    uint64_t n = (1 << 20) / JOB_SHORTER;
+    nexar_op *op[COUNT];
+    uint8_t *p = make(9, n);
+
+    (void)arg;
+    for (uint32_t i = 0; i < COUNT && nexar_comm_rank(comm) == 0; i++)
+        must(nexar_send(comm, p, n, 1, i, NULL, &op[i]) == NEXAR_OK);
+    for (uint32_t i = COUNT; i-- > 0;) {
+        if (nexar_comm_rank(comm) == 1) {
+            recv_from(comm, 9, n, i);
+            continue;
+        }
+        must(nexar_op_wait(op[i], NEXAR_FOREVER) == NEXAR_OK);
+        nexar_op_close(op[i]);
+    }
+    free(p);
+}
+
 static void with_job(void (*fn)(nexar_comm *comm, void *arg))
 {
     struct job job;
@@ -272,6 +294,14 @@ static void test_unread(void **state)
 {
     (void)state;
     with_job(unread);
+}
+
+static void test_reverse(void **state)
+{
+    (void)state;
+    if (strcmp(name, "quic") == 0)
+        skip(); /* its flow control counts what is unread */
+    with_job(reverse);
 }
 
 /* What was sent before the end arrives. */
@@ -376,6 +406,7 @@ int main(void)
         cmocka_unit_test(test_in_flight),
         cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_unread),
+        cmocka_unit_test(test_reverse),
         cmocka_unit_test(test_close_with_traffic),
         cmocka_unit_test(test_breaks_and_comes_back),
     };
