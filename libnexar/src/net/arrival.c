@@ -133,7 +133,7 @@ nexar_status nx_dock_init(nexar_link *link)
 void nx_dock_fini(nexar_link *link)
 {
     if (link->gate != NULL)
-        nx_arrival_free(link->gate);
+        nx_slab_put(&slab, link->gate); /* of a connection that never began */
     link->gate = NULL;
 }
 
@@ -243,6 +243,9 @@ void nx_dock_drop(nexar_link *link)
     nx_dock_cut(link, NULL, 0);
     drop(link, &link->cut);
     atomic_store(&link->conn->cut, 0);
+    if (link->gate != NULL)
+        nx_arrival_free(link->gate);
+    link->gate = NULL;
 }
 
 struct nx_msg *nx_dock_claim(nexar_conn *conn, const struct nx_head *head, struct nx_source *source, uint64_t *have)
