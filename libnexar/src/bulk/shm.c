@@ -52,14 +52,6 @@ uint64_t nx_shm_dead(const struct nx_shm *shm)
     return atomic_load_explicit(&shm->seg.header->dead, memory_order_acquire);
 }
 
-uint32_t nx_shm_awake(const struct nx_shm *shm)
-{
-    uint64_t asleep = atomic_load_explicit(&shm->seg.header->sleepers, memory_order_relaxed) | nx_shm_dead(shm);
-    uint64_t all = shm->size == 64 ? UINT64_MAX : bit(shm->size) - 1;
-
-    return shm->size - (uint32_t)__builtin_popcountll(asleep & all);
-}
-
 static void rung(void *arg, uint32_t events)
 {
     struct nx_shm *shm = arg;
@@ -263,7 +255,6 @@ static nexar_status open_node(const nexar_host *host, nexar_node *node, void **s
     for (uint32_t i = 0; i < NX_SHM_RANKS; i++)
         shm->bell[i] = -1;
     nx_list_init(&shm->strangers);
-    nx_mutex_init(&shm->lock, NX_LOCK_POOL);
     return NEXAR_OK;
 }
 
@@ -279,9 +270,7 @@ static void close_node(void *self)
         if (shm->bell[i] >= 0)
             close(shm->bell[i]);
     }
-    nx_shm_heap_fini(shm);
     nx_shm_seg_close(&shm->seg);
-    nx_mutex_fini(&shm->lock);
     nx_free(shm);
 }
 
@@ -304,16 +293,6 @@ struct nx_shm *nx_shm_shared(void *self)
     struct nx_shm *shm = self;
 
     return shm != NULL && shm->state == NX_SHM_SHARED ? shm : NULL;
-}
-
-uint32_t nx_shm_size(const struct nx_shm *shm)
-{
-    return shm->size;
-}
-
-uint32_t nx_shm_self(const struct nx_shm *shm)
-{
-    return shm->self;
 }
 
 uint32_t nx_shm_index(const struct nx_shm *shm, uint32_t world_rank)

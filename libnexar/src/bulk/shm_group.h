@@ -47,9 +47,6 @@ struct nx_shm {
     uint64_t mourned; /* dead members that were told of */
     struct nx_poller poller;
     bool polled; /* it is in the engine's list */
-    /* lock */
-    struct nx_mutex lock;
-    struct nx_shm_block *heap; /* free and used blocks by address */
 };
 
 /* ---- shm_group.c ---- */
@@ -68,9 +65,5 @@ void nx_shm_settled(struct nx_shm *shm);
 /* The invitation, to all members.  NEXAR_EPEER, NEXAR_ENOMEM. */
 nexar_status nx_shm_tell_all(struct nx_shm *shm, const void *bytes, size_t n);
 void nx_shm_died(struct nx_shm *shm, uint32_t index);
-
-/* ---- shm_area.c ---- */
-
-void nx_shm_heap_fini(struct nx_shm *shm);
 
 #endif

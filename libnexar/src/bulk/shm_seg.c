@@ -16,7 +16,6 @@
 #define MAGIC UINT64_C(0x31306d68735f786e) /* "nx_shm01" */
 #define KiB UINT64_C(1024)
 #define MiB (1024 * KiB)
-#define GiB (1024 * MiB)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static uint64_t pages(uint64_t n)
@@ -28,18 +27,11 @@ void nx_shm_layout(uint32_t members, struct nx_shm_layout *l)
 {
     uint64_t pairs = (uint64_t)members * members, data = 256 * KiB;
 
-    uint64_t heap = 64 * MiB, ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-
     while (data > 16 * KiB && data * pairs > 64 * MiB)
         data /= 2;
-    while (heap < 64 * GiB && heap * members < ram) /* the same on all members: it is the host's */
-        heap *= 2;
-    *l = (struct nx_shm_layout){
-        .members = members, .data = (uint32_t)data, .area_nbytes = 128 * MiB, .heap_nbytes = heap};
+    *l = (struct nx_shm_layout){.members = members, .data = (uint32_t)data};
     l->rings = pages(sizeof(struct nx_shm_header));
-    l->areas = l->rings + pairs * pages(nx_shm_ring_size(l->data));
-    l->heaps = l->areas + NX_SHM_AREAS * l->area_nbytes;
-    l->total = l->heaps + members * l->heap_nbytes;
+    l->total = l->rings + pairs * pages(nx_shm_ring_size(l->data));
 }
 
 static nexar_status map(struct nx_shm_seg *seg)
@@ -71,8 +63,6 @@ nexar_status nx_shm_seg_make(uint32_t members, struct nx_shm_seg *seg)
     }
     seg->header->members = members;
     seg->header->data = seg->layout.data;
-    seg->header->area_nbytes = seg->layout.area_nbytes;
-    seg->header->heap_nbytes = seg->layout.heap_nbytes;
     seg->header->magic = MAGIC;
     return NEXAR_OK;
 }
@@ -104,11 +94,4 @@ void nx_shm_seg_close(struct nx_shm_seg *seg)
         close(seg->fd);
     seg->header = NULL;
     seg->fd = -1;
-}
-
-void nx_shm_seg_forget(const struct nx_shm_seg *seg, const void *p, size_t nbytes)
-{
-    off_t at = (off_t)((const uint8_t *)p - (const uint8_t *)seg->header);
-
-    (void)fallocate(seg->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)nbytes);
 }

@@ -1,25 +1,14 @@
 /* bulk/shm_seg.h - the segment itself: what is where in it.
  *
- *     header | rings, by ordered pair | areas | heaps, by member
+ *     header | rings, by ordered pair
  *
- * Most of it is never touched, and costs nothing.  Every word has one writer, but for `sleepers`, `dead` and the states
- * of areas, which are changed by single atomic operations: there are no locks. */
+ * What is never touched costs nothing.  Every word has one writer, but for `sleepers` and `dead`, which are changed by
+ * single atomic operations: there are no locks. */
 #ifndef NX_BULK_SHM_SEG_H
 #define NX_BULK_SHM_SEG_H
 
 #include "bulk/shm.h"
 #include "bulk/shm_ring.h"
-
-enum { NX_SHM_AREAS = 128 };
-
-struct nx_shm_area {
-    _Atomic uint64_t id;    /* 0: free; 1: being made */
-    _Atomic uint64_t left;  /* members that do not use it any more */
-    _Atomic uint32_t state; /* 0, NX_SHM_MADE or NX_SHM_FAILED */
-    uint64_t nbytes;
-};
-
-enum { NX_SHM_MADE = 1, NX_SHM_FAILED = 2 };
 
 struct nx_shm_header {
     uint64_t magic;
@@ -28,14 +17,12 @@ struct nx_shm_header {
     uint64_t heap_nbytes;                            /* of each member */
     _Alignas(NX_SHM_LINE) _Atomic uint64_t sleepers; /* bit r: member r sleeps, or is about to */
     _Alignas(NX_SHM_LINE) _Atomic uint64_t dead;
-    _Alignas(NX_SHM_LINE) struct nx_shm_area area[NX_SHM_AREAS];
 };
 
-/* Where everything is, from the four figures of the header. */
+/* Where everything is. */
 struct nx_shm_layout {
     uint32_t members, data;
-    uint64_t area_nbytes, heap_nbytes;
-    uint64_t rings, areas, heaps, total; /* offsets */
+    uint64_t rings, total; /* offsets */
 };
 
 void nx_shm_layout(uint32_t members, struct nx_shm_layout *layout);
@@ -60,18 +47,5 @@ static inline struct nx_shm_ring *nx_shm_seg_ring(const struct nx_shm_seg *seg, 
 
     return (struct nx_shm_ring *)(void *)(base + pair * ((nx_shm_ring_size(seg->layout.data) + 4095) & ~(size_t)4095));
 }
-
-static inline uint8_t *nx_shm_seg_area(const struct nx_shm_seg *seg, uint32_t i)
-{
-    return (uint8_t *)seg->header + seg->layout.areas + i * seg->layout.area_nbytes;
-}
-
-static inline uint8_t *nx_shm_seg_heap(const struct nx_shm_seg *seg, uint32_t member)
-{
-    return (uint8_t *)seg->header + seg->layout.heaps + member * seg->layout.heap_nbytes;
-}
-
-/* Gives the memory behind a part of it back to the system. */
-void nx_shm_seg_forget(const struct nx_shm_seg *seg, const void *p, size_t nbytes);
 
 #endif
