@@ -99,7 +99,8 @@ typedef struct nexar_host {
     uint32_t (*rank)(nexar_node *node);
     uint32_t (*world_size)(nexar_node *node);
     uint32_t (*link_rank)(nexar_link *link);
-    /** Not 0 if that rank runs on this host, and can share memory with this one.  Engine; once a link is attached. */
+    /** Not 0 if that rank runs on this host, can share memory with this one, and offers to.  Engine; once a link is
+     *  attached. */
     int (*near)(nexar_node *node, uint32_t rank);
     /** Addresses of the QUIC connection, "10.0.0.7:41234"; cut at `cap` bytes. */
     void (*link_addresses)(nexar_link *link, char *own, char *peer, size_t cap);

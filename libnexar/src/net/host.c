@@ -30,7 +30,17 @@ static uint32_t link_rank(nexar_link *link)
 
 static int near(nexar_node *node, uint32_t other)
 {
-    return node->events.near(node->arg, other);
+    nexar_status st;
+    nexar_conn *conn;
+    bool offers = false;
+
+    if (node->net->peer[other] == NULL || !node->events.near(node->arg, other))
+        return 0;
+    conn = nx_peer_conn(node->net->peer[other], &st);
+    for (uint32_t i = 0; conn != NULL && i < conn->link_count; i++)
+        offers = offers || ((conn->links[i].way->module->flags & NEXAR_MODULE_NEAR) != 0 && conn->links[i].offered);
+    nx_conn_drop(conn);
+    return offers;
 }
 
 static void link_addresses(nexar_link *link, char *own, char *peer, size_t cap)

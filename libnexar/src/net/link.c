@@ -14,6 +14,8 @@
 
 static const nx_time PAUSE_FIRST = NX_S, PAUSE_MAX = 30 * NX_S;
 
+enum { EARLY_MAX = 8 }; /* words of the other end before it is attached here */
+
 enum { ENTRY = 16 }; /* bytes of an open message in an account: number and bytes that have come, u64 each */
 
 static uint32_t peer_rank(const nexar_link *link)
@@ -58,6 +60,20 @@ static void is_broken(nexar_link *link)
 
 /* ---- life ---- */
 
+/* The other end was attached first, and has begun to talk. */
+static void tell_early(nexar_link *link)
+{
+    while (link->early != NULL) {
+        struct nx_buffer *buf = link->early;
+
+        link->early = buf->next;
+        if (link->half != NULL)
+            link->way->module->told(link->half, buf->data, buf->used);
+        nx_buffer_put(buf);
+    }
+    link->early_count = 0;
+}
+
 nexar_status nx_link_init(nexar_link *link, struct nx_way *way, nexar_conn *conn)
 {
     *link = (nexar_link){.way = way, .conn = conn, .pause = PAUSE_FIRST};
@@ -70,6 +86,7 @@ nexar_status nx_link_init(nexar_link *link, struct nx_way *way, nexar_conn *conn
 
 void nx_link_fini(nexar_link *link)
 {
+    tell_early(link); /* to nobody */
     nx_dock_fini(link);
     nx_mutex_fini(&link->lock);
 }
@@ -80,6 +97,25 @@ void nx_link_settle(nexar_link *link)
         return;
     link->settled = true;
     nx_ways_settled_one(link->way->node);
+}
+
+static bool keep_early(nexar_link *link, const struct nx_bytes *bytes)
+{
+    struct nx_buffer *buf, **last = &link->early;
+
+    if (link->early_count == EARLY_MAX)
+        return false;
+    buf = nx_buffer_get(bytes->len);
+    if (buf == NULL)
+        return false;
+    memcpy(buf->data, bytes->data, bytes->len);
+    buf->used = bytes->len;
+    buf->next = NULL;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = buf;
+    link->early_count++;
+    return true;
 }
 
 void nx_link_attach(nexar_link *link, uint32_t generation)
@@ -95,8 +131,10 @@ void nx_link_attach(nexar_link *link, uint32_t generation)
     atomic_store(&link->answered, 0);
     link->sent = 0;
     st = module->attach(link->way->self, link, &link->half);
-    if (st == NEXAR_OK)
+    if (st == NEXAR_OK) {
+        tell_early(link);
         return;
+    }
     link->half = NULL;
     nx_link_break(link, true, nexar_last_error());
 }
@@ -232,6 +270,12 @@ static bool on_lost(nexar_link *link, const struct nx_msg_way_lost *lost)
 {
     char why[100], text[160];
 
+    if (link->generation == 0 && lost->generation == 1 && link->offered && !link->refused) {
+        link->refused = true;
+        nx_plain(why, sizeof(why), lost->why.data, lost->why.len);
+        snprintf(link->why, sizeof(link->why), "rank %u says: %s", peer_rank(link), why);
+        return true;
+    }
     if (lost->generation != link->generation || link->accounted || link->state == NX_LINK_NONE ||
         link->state == NX_LINK_BROKEN)
         return false;
@@ -256,6 +300,8 @@ bool nx_link_handle(nexar_link *link, const struct nx_message *m)
         nx_link_attach(link, m->way_open.generation);
         return true;
     case NX_KIND_WAY_TELL:
+        if (link->generation == 0 && m->way_tell.generation == 1 && link->offered)
+            return keep_early(link, &m->way_tell.bytes);
         if (link->half != NULL && m->way_tell.generation == link->generation)
             link->way->module->told(link->half, m->way_tell.bytes.data, m->way_tell.bytes.len);
         return m->way_tell.generation <= link->generation;

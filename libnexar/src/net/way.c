@@ -176,8 +176,14 @@ static void agree(nexar_conn *conn)
     for (uint32_t i = 0; i < conn->link_count; i++) {
         nexar_link *link = &conn->links[i];
 
-        if (link->offered && offers(link)) {
+        if (link->offered && offers(link) && !link->refused) {
             nx_link_attach(link, 1);
+            continue;
+        }
+        link->generation = 1; /* of nothing */
+        if (link->refused) {
+            link->state = NX_LINK_USELESS;
+            nx_link_settle(link);
             continue;
         }
         snprintf(link->why, sizeof(link->why), "%s",
@@ -190,6 +196,42 @@ static void agree(nexar_conn *conn)
         nx_ways_settled_one(conn->net->ways);
 }
 
+/* The connection with a rank that speaks of ways, with a reference, or NULL. */
+static nexar_conn *conn_of(struct nx_net *net, uint32_t rank)
+{
+    nexar_status st;
+    nexar_conn *conn = net->peer[rank] == NULL ? NULL : nx_peer_conn(net->peer[rank], &st);
+
+    if (conn == NULL || atomic_load(&conn->own))
+        return conn;
+    nx_conn_drop(conn);
+    return NULL;
+}
+
+/* When all have said what they offer: some modules need to know who takes part before the first link is attached. */
+static void agree_with_all(struct nexar_node *node)
+{
+    struct nx_net *net = node->net;
+    bool all = node->begun && !node->agreed;
+
+    for (uint32_t i = 0; all && i < net->config.size; i++) {
+        nexar_conn *conn = conn_of(net, i);
+
+        all = conn == NULL || conn->ways_heard;
+        nx_conn_drop(conn);
+    }
+    if (!all)
+        return;
+    node->agreed = true;
+    for (uint32_t i = 0; i < net->config.size; i++) {
+        nexar_conn *conn = conn_of(net, i);
+
+        if (conn != NULL)
+            agree(conn);
+        nx_conn_drop(conn);
+    }
+}
+
 static bool on_ways(nexar_conn *conn, const struct nx_msg_ways *ways)
 {
     struct nexar_node *node = conn->net->ways;
@@ -199,8 +241,7 @@ static bool on_ways(nexar_conn *conn, const struct nx_msg_ways *ways)
     conn->ways_heard = true;
     for (uint32_t i = 0; i < conn->link_count; i++)
         conn->links[i].offered = has_name(ways->names.data, ways->names.len, conn->links[i].way->module->name);
-    if (node->begun)
-        agree(conn);
+    agree_with_all(node);
     return true;
 }
 
@@ -272,17 +313,15 @@ void nx_ways_begin(struct nx_net *net, const struct nx_way_events *events, void 
     nx_timer_init(&node->patience, patience_ends);
     nx_timer_set(&node->patience, nx_now() + PATIENCE_S * NX_S);
     for (uint32_t i = 0; i < net->config.size; i++) {
-        nexar_status st;
-        nexar_conn *conn = net->peer[i] == NULL ? NULL : nx_peer_conn(net->peer[i], &st);
+        nexar_conn *conn = conn_of(net, i);
 
-        if (conn != NULL && atomic_load(&conn->own)) {
+        if (conn != NULL) {
             node->unsettled += conn->link_count == 0 ? 1 : conn->link_count;
             say_ways(conn);
-            if (conn->ways_heard)
-                agree(conn);
         }
         nx_conn_drop(conn);
     }
+    agree_with_all(node);
     nx_ways_settled_one(node);
 }
 

@@ -70,7 +70,10 @@ struct nexar_link {
     enum nx_link_state state;
     void *half; /* the module's, while attached */
     uint32_t generation;
-    bool offered;   /* by the other end */
+    bool offered;            /* by the other end */
+    bool refused;            /* by the other end, before it was attached here */
+    struct nx_buffer *early; /* what it was told before that, the first first */
+    uint32_t early_count;
     bool accounted; /* the other end's account of this generation has come */
     bool settled;   /* it has been ready, or useless */
     char why[160];  /* it is useless, or broke */
@@ -121,7 +124,7 @@ struct nexar_node {
     bool strict; /* QUIC was not named: each link needs one of those that were */
     /* engine */
     uint32_t unsettled; /* links */
-    bool begun;
+    bool begun, agreed;
     bool done; /* `settled` was called */
     struct nx_way_events events;
     void *arg;
