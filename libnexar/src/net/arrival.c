@@ -1,5 +1,5 @@
-/* net/arrival.c - messages that arrive by modules' ways: their memory, waking those that wait, telling the peer, and what
- * becomes of them when a way breaks.
+/* net/arrival.c - messages that arrive by modules' ways: their memory, waking those that wait, telling the peer,
+ * and what becomes of them when a way breaks.
  *
  * Owner: the engine.  What has begun to arrive by a way that breaks is not lost: it waits for its rest, which comes by
  * QUIC.  Answers, which end sends of ours, are looked at in a task: a module may be in the middle of something. */

@@ -79,7 +79,7 @@ static void test_hostile_lengths_are_refused(void **state)
     refused((struct nx_tcp_frame){.kind = (enum nx_tcp_kind)0, .head_nbytes = 1});
     refused((struct nx_tcp_frame){.kind = (enum nx_tcp_kind)5, .head_nbytes = 1});
     refused((struct nx_tcp_frame){.kind = NX_TCP_MESSAGE, .head_nbytes = 0, .total = 8});
-    refused((struct nx_tcp_frame){.kind = NX_TCP_MESSAGE, .head_nbytes = 65, .total = 8});
+    refused((struct nx_tcp_frame){.kind = NX_TCP_MESSAGE, .head_nbytes = NEXAR_BULK_HEAD_MAX + 1, .total = 8});
     refused((struct nx_tcp_frame){.kind = NX_TCP_MESSAGE, .head_nbytes = 255, .total = 8});
     refused((struct nx_tcp_frame){.kind = NX_TCP_MESSAGE, .head_nbytes = 8, .total = NX_TCP_TOTAL_MAX + 1});
     refused((struct nx_tcp_frame){.kind = NX_TCP_MESSAGE, .head_nbytes = 8, .total = UINT64_MAX});
