@@ -1,10 +1,11 @@
-# libnexar/modules: transports that are files of their own, since they need what most hosts do not have.  They are written
-# against nexar/ext.h alone and link to nothing of ours.
+# libnexar/modules: transports that are files of their own, since they need what most hosts do not have.  They are
+# written against nexar/ext.h alone and link to nothing of ours.
 
 find_path(NEXAR_VERBS_INCLUDE_DIR infiniband/verbs.h)
 mark_as_advanced(NEXAR_VERBS_INCLUDE_DIR)
 if(NOT NEXAR_VERBS_INCLUDE_DIR)
-    message(STATUS "No infiniband/verbs.h: libnexar_rdma.so is left out (Debian, Ubuntu: apt-get install libibverbs-dev)")
+    message(STATUS "No infiniband/verbs.h: libnexar_rdma.so is left out.\n"
+        "  Debian, Ubuntu:  apt-get install libibverbs-dev\n  Fedora, RHEL:    dnf install rdma-core-devel")
     return()
 endif()
 

@@ -1,7 +1,7 @@
 /* half.c - one end of a link: how the two ends come to a queue pair, its failure, its end.
  *
- * Owner: the engine.  Both ends tell their places and choose a pair of them; each makes a queue pair there and tells its
- * number; each says that it is up when it can take frames.  Who hears that sends. */
+ * Owner: the engine.  Both ends tell their places and choose a pair of them; each makes a queue pair there and tells
+ * its number; each says that it is up when it can take frames.  Who hears that sends. */
 #include "rdma.h"
 
 #include <stdio.h>

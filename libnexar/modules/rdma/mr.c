@@ -1,8 +1,8 @@
 /* mr.c - memory that the card may touch: registered for one operation, and no longer.
  *
  * Owner: whoever calls, until the message is in a list of its half.  There is no cache: nobody tells us when memory is
- * unmapped, and one that is found by its address alone reads the pages of a mapping that is gone.  docs/RDMA.md has what
- * a registration costs. */
+ * unmapped, and one that is found by its address alone reads the pages of a mapping that is gone.  docs/RDMA.md has
+ * what a registration costs. */
 #include "rdma.h"
 
 #include <stdlib.h>

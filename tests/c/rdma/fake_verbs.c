@@ -28,7 +28,7 @@ static struct fake_device config[FAKE_DEVICES];
 static struct ibv_device devices[FAKE_DEVICES];
 static size_t refuse_bytes;
 static int refuse_access;
-static uint32_t opened, next_key = 1, next_pair = 100;
+static uint32_t opened, next_key = 1;
 static struct fake_context *contexts;
 
 /* Before main, too: programs that know nothing of this use the defaults. */
@@ -49,7 +49,7 @@ const struct fake_device *fake_device_of(const struct ibv_context *context)
     return &config[context->device - devices];
 }
 
-static void *new_object(size_t n)
+void *fake_new(size_t n)
 {
     void *p = calloc(1, n);
 
@@ -58,7 +58,7 @@ static void *new_object(size_t n)
     return p;
 }
 
-static void free_object(void *p)
+void fake_free(void *p)
 {
     fake_count.live--;
     free(p);
@@ -98,7 +98,7 @@ struct ibv_context *ibv_open_device(struct ibv_device *device)
     struct fake_context *c;
 
     pthread_mutex_lock(&fake_lock);
-    c = new_object(sizeof(*c));
+    c = fake_new(sizeof(*c));
     c->context.device = device;
     c->context.async_fd = eventfd(0, EFD_SEMAPHORE | EFD_CLOEXEC);
     c->context.ops.poll_cq = fake_poll_cq;
@@ -124,7 +124,7 @@ int ibv_close_device(struct ibv_context *context)
         at = &(*at)->next;
     *at = c->next;
     close(context->async_fd);
-    free_object(c);
+    fake_free(c);
     last = --opened == 0;
     pthread_mutex_unlock(&fake_lock);
     if (last)
@@ -187,7 +187,7 @@ struct ibv_pd *ibv_alloc_pd(struct ibv_context *context)
     struct fake_pd *pd;
 
     pthread_mutex_lock(&fake_lock);
-    pd = new_object(sizeof(*pd));
+    pd = fake_new(sizeof(*pd));
     pd->pd.context = context;
     ((struct fake_context *)context)->objects++;
     pthread_mutex_unlock(&fake_lock);
@@ -199,7 +199,7 @@ int ibv_dealloc_pd(struct ibv_pd *pd)
     pthread_mutex_lock(&fake_lock);
     FAKE_EXPECT(((struct fake_pd *)pd)->objects == 0);
     ((struct fake_context *)pd->context)->objects--;
-    free_object(pd);
+    fake_free(pd);
     pthread_mutex_unlock(&fake_lock);
     return 0;
 }
@@ -216,7 +216,7 @@ struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *at, size_t n, int access)
         return NULL;
     }
     FAKE_EXPECT(at != NULL && n != 0);
-    mr = new_object(sizeof(*mr));
+    mr = fake_new(sizeof(*mr));
     mr->mr = (struct ibv_mr){.context = pd->context, .pd = pd, .addr = at, .length = n};
     mr->mr.lkey = next_key++;
     mr->mr.rkey = (access & IBV_ACCESS_REMOTE_READ) != 0 ? mr->mr.lkey : 0;
@@ -239,7 +239,7 @@ int ibv_dereg_mr(struct ibv_mr *mr)
     *at = (*at)->next;
     ((struct fake_pd *)mr->pd)->objects--;
     fake_count.registrations--;
-    free_object(mr);
+    fake_free(mr);
     pthread_mutex_unlock(&fake_lock);
     return 0;
 }
@@ -251,7 +251,7 @@ struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context)
     struct fake_channel *c;
 
     pthread_mutex_lock(&fake_lock);
-    c = new_object(sizeof(*c));
+    c = fake_new(sizeof(*c));
     c->channel.context = context;
     c->channel.fd = eventfd(0, EFD_SEMAPHORE | EFD_CLOEXEC);
     ((struct fake_context *)context)->objects++;
@@ -265,7 +265,7 @@ int ibv_destroy_comp_channel(struct ibv_comp_channel *channel)
     FAKE_EXPECT(((struct fake_channel *)channel)->queues == NULL);
     ((struct fake_context *)channel->context)->objects--;
     close(channel->fd);
-    free_object(channel);
+    fake_free(channel);
     pthread_mutex_unlock(&fake_lock);
     return 0;
 }
@@ -278,7 +278,7 @@ struct ibv_cq *ibv_create_cq(struct ibv_context *context, int n, void *arg, stru
 
     FAKE_EXPECT(vector == 0 && n > 0 && n <= FAKE_QUEUE);
     pthread_mutex_lock(&fake_lock);
-    q = new_object(sizeof(*q));
+    q = fake_new(sizeof(*q));
     q->cq = (struct ibv_cq){.context = context, .channel = channel, .cq_context = arg, .cqe = n};
     q->next = c->queues;
     c->queues = q;
@@ -298,7 +298,7 @@ int ibv_destroy_cq(struct ibv_cq *cq)
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
-    free_object(q);
+    fake_free(q);
     pthread_mutex_unlock(&fake_lock);
     return 0;
 }
@@ -389,106 +389,6 @@ const char *ibv_event_type_str(enum ibv_event_type type)
     return type == IBV_EVENT_DEVICE_FATAL ? "local catastrophic error"
            : type == IBV_EVENT_PORT_ERR   ? "port error"
                                           : "an event";
-}
-
-/* ---- queue pairs ---- */
-
-struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
-{
-    struct fake_pair *p;
-
-    FAKE_EXPECT(init->qp_type == IBV_QPT_RC && init->sq_sig_all == 1 && init->send_cq == init->recv_cq &&
-                init->cap.max_send_wr <= FAKE_POSTED && init->cap.max_recv_wr <= FAKE_POSTED &&
-                (int)(init->cap.max_send_wr + init->cap.max_recv_wr) <= init->send_cq->cqe);
-    pthread_mutex_lock(&fake_lock);
-    p = new_object(sizeof(*p));
-    p->qp = (struct ibv_qp){.context = pd->context, .pd = pd, .send_cq = init->send_cq, .recv_cq = init->recv_cq};
-    p->qp.qp_num = next_pair++;
-    p->qp.state = IBV_QPS_RESET;
-    p->send.max = init->cap.max_send_wr;
-    p->recv.max = init->cap.max_recv_wr;
-    p->next = fake_pairs;
-    fake_pairs = p;
-    ((struct fake_pd *)pd)->objects++;
-    ((struct fake_queue *)init->send_cq)->pairs++;
-    pthread_mutex_unlock(&fake_lock);
-    return &p->qp;
-}
-
-static bool is_gid_of(const struct fake_device *d, uint32_t index)
-{
-    return index < FAKE_GIDS && d->gid[index].address != NULL;
-}
-
-static int connect_pair(struct fake_pair *p, const struct ibv_qp_attr *a)
-{
-    const struct fake_device *d = fake_device_of(p->qp.context);
-
-    if ((int)a->path_mtu > d->mtu || a->max_dest_rd_atomic > d->reads || a->ah_attr.port_num != 1 ||
-        (!d->infiniband && !a->ah_attr.is_global) || (a->ah_attr.is_global && !is_gid_of(d, a->ah_attr.grh.sgid_index)))
-        return EINVAL;
-    p->peer = a->dest_qp_num;
-    fake_count.mtu = (uint32_t)a->path_mtu;
-    fake_count.port = a->ah_attr.port_num;
-    fake_count.index = a->ah_attr.grh.sgid_index;
-    fake_count.lid = a->ah_attr.dlid;
-    return 0;
-}
-
-int ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *a, int mask)
-{
-    static const int needed[] = {[IBV_QPS_INIT] = IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS,
-                                 [IBV_QPS_RTR] = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-                                                 IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER,
-                                 [IBV_QPS_RTS] = IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-                                                 IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC};
-    struct fake_pair *p = (struct fake_pair *)qp;
-    int st = 0;
-
-    pthread_mutex_lock(&fake_lock);
-    if (a->qp_state < IBV_QPS_INIT || a->qp_state > IBV_QPS_RTS || mask != needed[a->qp_state] ||
-        a->qp_state != qp->state + 1)
-        st = EINVAL;
-    else if (a->qp_state == IBV_QPS_INIT)
-        p->access = a->qp_access_flags;
-    else if (a->qp_state == IBV_QPS_RTR)
-        st = connect_pair(p, a);
-    if (st == 0)
-        qp->state = a->qp_state;
-    pthread_mutex_unlock(&fake_lock);
-    return st;
-}
-
-/* Nobody hears of it any more. */
-static void forget_events(const struct ibv_qp *qp)
-{
-    struct fake_context *c = (struct fake_context *)qp->context;
-    uint32_t kept = 0;
-    eventfd_t one;
-
-    for (uint32_t i = 0; i < c->events; i++) {
-        if (c->event[i].element.qp == qp)
-            eventfd_read(c->context.async_fd, &one);
-        else
-            c->event[kept++] = c->event[i];
-    }
-    c->events = kept;
-}
-
-int ibv_destroy_qp(struct ibv_qp *qp)
-{
-    struct fake_pair *p = (struct fake_pair *)qp, **at = &fake_pairs;
-
-    pthread_mutex_lock(&fake_lock);
-    forget_events(qp);
-    while (*at != p)
-        at = &(*at)->next;
-    *at = p->next;
-    ((struct fake_pd *)qp->pd)->objects--;
-    ((struct fake_queue *)qp->send_cq)->pairs--;
-    free_object(p);
-    pthread_mutex_unlock(&fake_lock);
-    return 0;
 }
 
 /* ---- what tests say ---- */

@@ -80,6 +80,9 @@ extern struct fake_mr *fake_mrs;
 extern struct fake_pair *fake_pairs;
 extern struct fake_counts fake_count;
 
+/* Objects of libibverbs, which are counted.  With the lock. */
+void *fake_new(size_t n);
+void fake_free(void *p);
 const struct fake_device *fake_device_of(const struct ibv_context *context);
 void fake_raise(struct ibv_context *context, const struct ibv_async_event *event);
 
