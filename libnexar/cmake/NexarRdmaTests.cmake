@@ -11,3 +11,11 @@ add_test(NAME contract_rdma COMMAND test_contract)
 set_tests_properties(contract_rdma PROPERTIES LABELS net TIMEOUT ${timeout} SKIP_RETURN_CODE 77
     ENVIRONMENT "${test_environment};NEXAR_TRANSPORTS=rdma;${fake_verbs}")
 add_dependencies(test_contract nexar_rdma test_fake_verbs)
+
+file(GLOB rdma_tests CONFIGURE_DEPENDS "${tests}/c/rdma/test_*.c")
+foreach(source IN LISTS rdma_tests)
+    cmake_path(GET source STEM name)
+    target_compile_definitions(${name} PRIVATE
+        "RDMA_MODULE=\"$<TARGET_FILE:nexar_rdma>\"" "RDMA_VERBS=\"$<TARGET_FILE:test_fake_verbs>\"")
+    add_dependencies(${name} nexar_rdma test_fake_verbs)
+endforeach()

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-static const int64_t AGREE_NS = INT64_C(15000000000);
+static const int64_t AGREE_NS = INT64_C(10000000000);
 
 /* ---- the end ---- */
 
