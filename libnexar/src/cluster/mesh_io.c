@@ -227,8 +227,10 @@ void nx_mesh_tell_formed(struct nx_mesh *mesh)
     {
         struct nx_mesh_link *l = nx_container_of(pos, struct nx_mesh_link, link);
 
-        if (l->up && !atomic_load(&l->conn->ended))
-            (void)nx_conn_control(l->conn, &go, false); /* if it fails, so does the connection */
+        if (!l->up || atomic_load(&l->conn->ended))
+            continue;
+        nx_quic_conn_listen(l->conn->quic);
+        (void)nx_conn_control(l->conn, &go, false); /* if it fails, so does the connection */
     }
 }
 

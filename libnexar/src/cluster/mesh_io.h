@@ -37,7 +37,8 @@ uint16_t nx_mesh_port(const struct nx_mesh *mesh);
 /* Engine.  Connects with everybody. */
 nexar_status nx_mesh_connect(struct nx_mesh *mesh, const struct nx_msg_roster *roster, nx_time deadline);
 
-/* Engine.  The job has formed: the others are told too, in case the seed cannot any more. */
+/* Engine.  The job has formed: from now on silence counts, and the others are told too, in case the seed cannot any
+ * more. */
 void nx_mesh_tell_formed(struct nx_mesh *mesh);
 
 /* Says good-bye and waits until all others have what was sent to them, at most until `deadline`. */

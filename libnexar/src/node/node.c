@@ -351,12 +351,17 @@ static void close_node(void *owner)
 
 /* ---- waiting ---- */
 
-/* More ranks on this host than cores: who polls must not keep a core from who computes. */
-static void choose_spinning(struct nx_node *node)
+bool nx_node_crowded(uint32_t ranks)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (nx_node_local_ranks(node) > (uint32_t)(cores < 1 ? 1 : cores))
+    return ranks > (uint32_t)(cores < 1 ? 1 : cores);
+}
+
+/* Who polls must not keep a core from who computes. */
+static void choose_spinning(struct nx_node *node)
+{
+    if (nx_node_crowded(nx_node_local_ranks(node)))
         nx_engine_set_spin(node->net.shm != NULL ? NX_MS : 0, true);
 }
 

@@ -46,5 +46,7 @@ void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object
 struct nx_node *nx_node_of(const nexar_comm *comm);
 struct nx_net *nx_node_net(struct nx_node *node);
 uint32_t nx_node_local_ranks(const struct nx_node *node); /* ranks on this host, itself included */
+/* Any thread.  So many processes on this host are more than it has cores. */
+bool nx_node_crowded(uint32_t ranks);
 
 #endif

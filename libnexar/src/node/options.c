@@ -114,6 +114,14 @@ static nexar_status fill(struct nx_setup *setup)
     return st;
 }
 
+/* More ranks on this host than cores: while they form, whoever polls keeps a core from who has something to do. */
+static void choose_spinning(const struct nx_setup *setup)
+{
+    bool crowded = setup->env.have_local_size && nx_node_crowded(setup->env.local_size);
+
+    nx_engine_set_spin(crowded ? 0 : setup->config.spin_ns, crowded);
+}
+
 nexar_status nx_setup_load(const nexar_config *caller, bool alone, struct nx_setup *setup)
 {
     nexar_status st;
@@ -130,7 +138,7 @@ nexar_status nx_setup_load(const nexar_config *caller, bool alone, struct nx_set
         st = fill(setup);
     if (st == NEXAR_OK) {
         warn_unknown();
-        nx_engine_set_spin(setup->config.spin_ns, false);
+        choose_spinning(setup);
     }
     return st;
 }

@@ -183,7 +183,6 @@ static void connected(struct nx_quic_conn *conn, QUIC_CONNECTION_EVENT *event)
     nx_quic_api()->SetParam(conn->handle, QUIC_PARAM_CONN_STREAM_SCHEDULING_SCHEME, sizeof(scheme), &scheme);
     if (event->CONNECTED.NegotiatedAlpnLength < sizeof(alpn))
         memcpy(alpn, event->CONNECTED.NegotiatedAlpn, event->CONNECTED.NegotiatedAlpnLength);
-    nx_quic_silence_begin(conn);
     conn->events->connected(conn->arg, alpn);
 }
 

@@ -79,7 +79,6 @@ QUIC_STATUS nx_quic_conn_callback(HQUIC handle, void *context, QUIC_CONNECTION_E
 
 void nx_quic_silence_init(struct nx_quic_silence *silence);
 /* Engine: with the limit set; until the end. */
-void nx_quic_silence_begin(struct nx_quic_conn *conn);
 void nx_quic_silence_end(struct nx_quic_conn *conn);
 
 /* Keeps handles of the connection from being closed while a thread uses them. */

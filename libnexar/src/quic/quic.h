@@ -69,6 +69,9 @@ const struct sockaddr_storage *nx_quic_conn_remote(const struct nx_quic_conn *co
 
 /* Engine.  Our own address; false once it is closed. */
 bool nx_quic_conn_local(struct nx_quic_conn *conn, struct sockaddr_storage *out);
+/* Engine.  From now on the peer is lost if nothing comes from it for `disconnect`.  Until then only what it does not
+ * acknowledge for four times as long counts: while a job of many ranks forms, they fight for the cores. */
+void nx_quic_conn_listen(struct nx_quic_conn *conn);
 /* Engine.  The peer may be dead: if it is, that is seen in half the time. */
 void nx_quic_conn_probe(struct nx_quic_conn *conn);
 

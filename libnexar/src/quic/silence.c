@@ -46,9 +46,9 @@ void nx_quic_silence_init(struct nx_quic_silence *silence)
     nx_timer_init(&silence->look, look);
 }
 
-void nx_quic_silence_begin(struct nx_quic_conn *conn)
+void nx_quic_conn_listen(struct nx_quic_conn *conn)
 {
-    if (conn->silence.limit != 0)
+    if (conn->silence.limit != 0 && conn->handle != NULL)
         look_later(conn);
 }
 
