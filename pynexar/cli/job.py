@@ -49,9 +49,12 @@ class Rank:
         self.ended_by_us = False
         self.streams: list[output.Stream] = []
 
-    def failing(self) -> tuple[bool, int]:
-        """Sorts those that failed by when: those that we ended come last."""
-        return self.ended_by_us, self.failed_at or self.ended_at
+    def failing(self) -> tuple[bool, bool, int]:
+        """Sorts those that failed by when: those that we ended come last, and before them those that have lost another.
+
+        Ranks of one host see at once that a process is gone, and may have told us before we could know of its end.
+        """
+        return self.ended_by_us, self.error == "PeerLost", self.failed_at or self.ended_at
 
     def fate(self) -> str:
         """What became of it, in words."""
@@ -340,7 +343,7 @@ class Job:
             if first.status > 128:
                 say(first.fate())
             return first.status
-        seconds = (first.failing()[1] - self._began) / 1e9
+        seconds = (first.failing()[-1] - self._began) / 1e9
         lines = [f"{first.fate()}, the first to fail, after {seconds:.1f} s"]
         if first.streams:
             lines += ["    " + line for line in first.streams[1].tail()]
