@@ -305,11 +305,17 @@ static void cancel_joining(void *arg)
         nx_joining_cancel(node->joining, NEXAR_ECANCELLED, "joining was given up");
 }
 
-static void close_ways(void *arg)
+static void end_near(void *arg)
 {
     struct nx_node *node = arg;
 
     nx_near_end(&node->comms);
+}
+
+static void close_ways(void *arg)
+{
+    struct nx_node *node = arg;
+
     nx_ways_close(&node->net);
 }
 
@@ -318,6 +324,7 @@ static void free_rest(struct nx_node *node)
 {
     nx_dump_close(&node->net);
     if (node->net_open) {
+        (void)nx_call(end_near, node);
         nx_comms_fini(&node->comms);
         (void)nx_call(close_ways, node);
         nx_net_fini(&node->net);
