@@ -16,6 +16,9 @@ if(SKBUILD)
     set(namelink NAMELINK_SKIP)
 endif()
 install(TARGETS nexar EXPORT nexar LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" ${namelink})
+if(TARGET nexar_rdma) # found beside libnexar by itself
+    install(TARGETS nexar_rdma LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
 install(FILES ${nexar_headers} DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/nexar")
 
 install(EXPORT nexar NAMESPACE nexar:: FILE nexarTargets.cmake DESTINATION "${nexar_cmake_dir}")

@@ -36,6 +36,9 @@ set(test_environment
     "TSAN_OPTIONS=second_deadlock_stack=1 suppressions=${tests}/tsan.txt")
 
 file(GLOB test_sources CONFIGURE_DEPENDS "${tests}/c/*/test_*.c")
+if(NOT TARGET nexar_rdma)
+    list(FILTER test_sources EXCLUDE REGEX "/rdma/")
+endif()
 foreach(source IN LISTS test_sources)
     cmake_path(GET source STEM name)
     cmake_path(GET source PARENT_PATH folder)
@@ -73,6 +76,10 @@ foreach(transport IN ITEMS slow shm tcp)
         ENVIRONMENT "${test_environment};NEXAR_TRANSPORTS=${transport};${modules}")
     add_dependencies(test_contract test_slow_module)
 endforeach()
+
+if(TARGET nexar_rdma)
+    include(NexarRdmaTests)
+endif()
 
 # The kernels for ARM, on any machine.
 add_test(NAME neon COMMAND Python3::Interpreter "${tests}/aarch64/check_neon.py")

@@ -21,6 +21,7 @@ needed() {
     python3 -c 'import ensurepip, venv' 2> /dev/null || echo python3 python3-venv
     has_header cmocka.h || echo libcmocka-dev
     has_header openssl/ssl.h || echo libssl-dev
+    has_header infiniband/verbs.h || echo libibverbs-dev
     clang_has_runtime || echo "$rt"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] || echo ca-certificates
     # To run the kernels for ARM; that test is skipped without them.

@@ -16,7 +16,8 @@ from typing import Any
 MARK = "JOBKIT_JOB"  # in the environment of all processes of a job
 PATIENCE = 60.0
 # What a job must not inherit from the one that the tests may run in themselves.
-_OTHERS = ("NEXAR_", "PYNEXAR_", "SLURM_", "PMI", "OMPI_", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "JOB_COMPLETION")
+_LAUNCHERS = ("NEXAR_", "PYNEXAR_", "SLURM_", "PMI", "OMPI_", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "JOB_COMP")
+_OTHERS = (*_LAUNCHERS, "SSL_CERT_")  # nor where the system's certificates are, which it must not need
 _KEPT = ("NEXAR_LIBRARY", "NEXAR_LOG", "PMIX_INSTALL_PREFIX")
 
 

@@ -43,4 +43,9 @@ struct nx_seed_identity {
 nexar_status nx_verify_seed(const uint8_t *ca_sha256, const void *leaf, size_t leaf_size, const void *chain,
                             size_t chain_size, int64_t now, struct nx_seed_identity *out, enum nx_refusal *why);
 
+/* For the answer to the TLS library, which has looked for the issuer in the system's folder of certificates before it
+ * asked: where there is none, that leaves errors in OpenSSL's queue of this thread, which end the handshake of a server
+ * even if we accept. */
+void nx_verify_forget_errors(void);
+
 #endif

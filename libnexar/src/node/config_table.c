@@ -156,6 +156,20 @@ const struct nx_setting nx_settings[] = {
      .fallback = "",
      .range = "0..255",
      .help = "index in that port's table of GIDs"},
+    {.name = "",
+     .variable = "NEXAR_RDMA_MTU",
+     .kind = NX_SETTING_ELSEWHERE,
+     .unit = "text",
+     .fallback = "",
+     .range = "256|512|1024|2048|4096",
+     .help = "largest packet of the RDMA transport, at most that of the port"},
+    {.name = "",
+     .variable = "NEXAR_RDMA_LIBRARY",
+     .kind = NX_SETTING_ELSEWHERE,
+     .unit = "text",
+     .fallback = "",
+     .range = "path of a file",
+     .help = "what is loaded in the place of libibverbs.so.1"},
 };
 
 const size_t nx_setting_count = sizeof(nx_settings) / sizeof(nx_settings[0]);

@@ -3,6 +3,7 @@
  * Owner: events come on the engine.  Other threads use the handles inside nx_quic_enter/leave; the handles are closed
  * when the last of them has left after the end, so that no thread is ever inside MsQuic with a handle that is gone. */
 #include "base/mem.h"
+#include "identity/verify.h"
 #include "quic/internal.h"
 
 #include <arpa/inet.h>
@@ -169,6 +170,7 @@ static QUIC_STATUS certificate(struct nx_quic_conn *conn, QUIC_CONNECTION_EVENT 
 
     st = conn->events->certificate(conn->arg, none ? NULL : leaf->Buffer, none ? 0 : leaf->Length,
                                    chain == NULL ? NULL : chain->Buffer, chain == NULL ? 0 : chain->Length);
+    nx_verify_forget_errors();
     return st == NEXAR_OK ? QUIC_STATUS_SUCCESS : QUIC_STATUS_BAD_CERTIFICATE;
 }
 
