@@ -104,6 +104,10 @@ void nx_timer_set(struct nx_timer *timer, nx_time at);
 /* False if it was not set, or is firing now or has fired. */
 bool nx_timer_cancel(struct nx_timer *timer);
 
+/* Between two looks at memory of a caller that looks by itself: offers the core to others for a moment.  False: it has
+ * looked for about a microsecond, and should wait by the engine instead. */
+bool nx_engine_glance(uint32_t looks);
+
 /* Blocks until nx_waiter_wake, driving the engine if nobody else does.
  * NEXAR_OK; NEXAR_EAGAIN at the deadline; NEXAR_EINTR if a signal handler ran; NEXAR_EDEADLK; NEXAR_EFORK. */
 void nx_waiter_init(struct nx_waiter *waiter);

@@ -56,6 +56,7 @@ static void spin_missed(void)
 enum {
     LOOKS_FIRST = 64, /* at memory alone, before descriptors are looked at: about a microsecond */
     LOOKS = 16,
+    LOOKS_CROWDED = 32, /* of a caller that gives its core away each time */
 };
 
 /* One round of polling, memory first.  The number of events, or -1 if a signal handler ran. */
@@ -69,6 +70,17 @@ static int look(struct nx_waiter *w, uint32_t looks)
         nx_pause();
     }
     return nx_turn_events(0);
+}
+
+bool nx_engine_glance(uint32_t looks)
+{
+    bool crowded = atomic_load_explicit(&nx_engine.crowded, memory_order_relaxed);
+
+    if (crowded)
+        sched_yield();
+    else
+        nx_pause();
+    return looks < (crowded ? LOOKS_CROWDED : LOOKS_FIRST);
 }
 
 bool nx_engine_peek(bool (*there)(void *arg), void *arg)

@@ -295,6 +295,11 @@ struct nx_shm *nx_shm_shared(void *self)
     return shm != NULL && shm->state == NX_SHM_SHARED ? shm : NULL;
 }
 
+uint32_t nx_shm_self(const struct nx_shm *shm)
+{
+    return shm->self;
+}
+
 uint32_t nx_shm_index(const struct nx_shm *shm, uint32_t world_rank)
 {
     for (uint32_t i = 0; i < shm->size; i++) {

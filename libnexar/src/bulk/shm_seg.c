@@ -30,8 +30,11 @@ void nx_shm_layout(uint32_t members, struct nx_shm_layout *l)
     while (data > 16 * KiB && data * pairs > 64 * MiB)
         data /= 2;
     *l = (struct nx_shm_layout){.members = members, .data = (uint32_t)data};
+    /* Of one communicator of all members: see coll/near.c. */
+    l->area_nbytes = (2 * members < 64 ? 2 * members * MiB : 64 * MiB) + members * 4 * KiB;
     l->rings = pages(sizeof(struct nx_shm_header));
-    l->total = l->rings + pairs * pages(nx_shm_ring_size(l->data));
+    l->areas = l->rings + pairs * pages(nx_shm_ring_size(l->data));
+    l->total = l->areas + NX_SHM_AREAS * l->area_nbytes;
 }
 
 static nexar_status map(struct nx_shm_seg *seg)
@@ -84,6 +87,15 @@ nexar_status nx_shm_seg_map(int fd, uint32_t members, struct nx_shm_seg *seg)
     if (st != NEXAR_OK)
         nx_shm_seg_close(seg);
     return st;
+}
+
+void nx_shm_seg_forget(const struct nx_shm_seg *seg, uint32_t area)
+{
+    uint8_t *at = nx_shm_seg_area(seg, area);
+
+    if (fallocate(seg->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at - (uint8_t *)seg->header,
+                  (off_t)seg->layout.area_nbytes) != 0)
+        memset(at, 0, seg->layout.area_nbytes);
 }
 
 void nx_shm_seg_close(struct nx_shm_seg *seg)

@@ -1,28 +1,35 @@
 /* bulk/shm_seg.h - the segment itself: what is where in it.
  *
- *     header | rings, by ordered pair
+ *     header | rings, by ordered pair | areas
  *
- * What is never touched costs nothing.  Every word has one writer, but for `sleepers` and `dead`, which are changed by
- * single atomic operations: there are no locks. */
+ * What is never touched costs nothing.  Every word has one writer, but for `sleepers`, `dead` and the table of areas,
+ * which are changed by single atomic operations: there are no locks. */
 #ifndef NX_BULK_SHM_SEG_H
 #define NX_BULK_SHM_SEG_H
 
 #include "bulk/shm.h"
 #include "bulk/shm_ring.h"
 
+struct nx_shm_area {
+    _Atomic uint64_t id;   /* 0: free; NX_SHM_AREA_BUSY: being made, or unmade */
+    _Atomic uint64_t left; /* members that do not use it any more */
+};
+
+#define NX_SHM_AREA_BUSY UINT64_MAX
+
 struct nx_shm_header {
     uint64_t magic;
     uint32_t members, data;                          /* bytes of each byte ring */
-    uint64_t area_nbytes;                            /* of each area */
-    uint64_t heap_nbytes;                            /* of each member */
     _Alignas(NX_SHM_LINE) _Atomic uint64_t sleepers; /* bit r: member r sleeps, or is about to */
     _Alignas(NX_SHM_LINE) _Atomic uint64_t dead;
+    _Alignas(NX_SHM_LINE) struct nx_shm_area area[NX_SHM_AREAS];
 };
 
 /* Where everything is. */
 struct nx_shm_layout {
     uint32_t members, data;
-    uint64_t rings, total; /* offsets */
+    uint64_t area_nbytes;         /* of each */
+    uint64_t rings, areas, total; /* offsets */
 };
 
 void nx_shm_layout(uint32_t members, struct nx_shm_layout *layout);
@@ -47,5 +54,13 @@ static inline struct nx_shm_ring *nx_shm_seg_ring(const struct nx_shm_seg *seg, 
 
     return (struct nx_shm_ring *)(void *)(base + pair * ((nx_shm_ring_size(seg->layout.data) + 4095) & ~(size_t)4095));
 }
+
+static inline uint8_t *nx_shm_seg_area(const struct nx_shm_seg *seg, uint32_t i)
+{
+    return (uint8_t *)seg->header + seg->layout.areas + i * seg->layout.area_nbytes;
+}
+
+/* Gives the memory of an area back to the system: it is zero when it is used again. */
+void nx_shm_seg_forget(const struct nx_shm_seg *seg, uint32_t area);
 
 #endif

@@ -93,7 +93,7 @@ nexar_status nexar_coll_algorithm(uint32_t number, nexar_algorithm *out)
     if (out == NULL)
         return nx_fail(NEXAR_EINVAL, "coll_algorithm: there is no place for the answer");
     *out = (nexar_algorithm){0};
-    if (algorithm == NULL)
+    if (algorithm == NULL || algorithm->build == nx_build_near) /* which nobody chooses by name */
         return nx_fail(NEXAR_EINVAL, "coll_algorithm: there is no algorithm %u", number);
     *out = (nexar_algorithm){
         .collective = nx_coll_name(algorithm->coll), .name = algorithm->name, .by_rank = algorithm->by_rank};

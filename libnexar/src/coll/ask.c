@@ -228,8 +228,7 @@ size_t nx_ask_total(const struct nx_ask *ask, enum nx_ask_side side)
 
 static nexar_status run(struct nx_ask *ask, const nexar_call_opts *opts, nexar_op **op_out)
 {
-    const struct nx_algorithm *algorithm =
-        nx_select_algorithm(ask->comm->select, ask->rules, ask->shape.n, ask->elements * ask->args.element);
+    const struct nx_algorithm *algorithm = nx_coll_choose(ask->comm, ask->rules, ask->elements * ask->args.element);
     struct nx_plan_key key;
     nexar_status st = nx_plan_key_make(&key, algorithm, &ask->shape, ask->args.element);
 

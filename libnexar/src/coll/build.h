@@ -42,6 +42,9 @@ struct nx_shape {
     const size_t *bytes;         /* all_reduce_bucketed: of each type, NX_TYPES of them; `count` is their sum */
 };
 
+/* No steps: of what runs in shared memory, see near.h. */
+void nx_build_near(struct nx_sched *s, const struct nx_shape *shape);
+
 /* SEND and RECV have `count` elements. */
 void nx_build_all_reduce_flat(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_direct(struct nx_sched *s, const struct nx_shape *shape);

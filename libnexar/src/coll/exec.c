@@ -13,13 +13,15 @@
 
 /* ---- running ---- */
 
-/* The last thing that happens to an operation, once. */
-static void finish(struct nx_coll_op *op)
+void nx_coll_finish(struct nx_coll_op *op)
 {
     nexar_comm *comm = op->comm;
+    bool others = false;
 
     if (op->status == NEXAR_OK)
         nx_coll_complete(op);
+    if (op->job.near != NULL)
+        others = nx_near_leave(op->job.near, op->job.k, op->status == NEXAR_OK ? &op->job : NULL);
     nx_scope_end(&comm->net->lanes, comm->scope, &op->announced, op->status == NEXAR_OK);
     nx_lock(&comm->lock);
     nx_list_remove(&op->link);
@@ -33,6 +35,8 @@ static void finish(struct nx_coll_op *op)
         nx_dump_on_error(comm->net, &op->error);
     nx_net_op_end(comm->net, &op->inflight);
     nx_op_finish(&op->op, op->status, &op->error);
+    if (others)
+        nx_engine_attend();
 }
 
 /* With the lock: what has ended makes others ready. */
@@ -55,6 +59,10 @@ static void run(struct nx_coll_op *op)
 {
     bool end;
 
+    if (op->job.near != NULL) {
+        nx_near_go(op);
+        return;
+    }
     if (op->running) {
         nx_unlock(&op->lock);
         return;
@@ -90,7 +98,7 @@ static void run(struct nx_coll_op *op)
         op->ended = true;
     nx_unlock(&op->lock);
     if (end)
-        finish(op);
+        nx_coll_finish(op);
 }
 
 void nx_coll_start(struct nx_coll_op *op)
@@ -176,10 +184,18 @@ static void describe(struct nexar_op *base, char *text, size_t cap)
 {
     struct nx_coll_op *op = nx_container_of(base, struct nx_coll_op, op);
     const struct nx_sched *s = &op->plan->sched;
-    uint32_t done, first = nx_coll_waits_for(op);
+    uint32_t done, first = nx_coll_first_step(op), rank;
     char title[64], step[96] = "nothing that comes from others";
+    const char *what;
 
     nx_coll_title(op, title, sizeof(title));
+    if (op->job.near != NULL) {
+        rank = nx_coll_waits_for(op, &what);
+        if (rank != NEXAR_NO_RANK)
+            snprintf(step, sizeof(step), "rank %u", rank);
+        snprintf(text, cap, "%s: in shared memory; waits for %s", title, step);
+        return;
+    }
     nx_lock(&op->lock);
     done = op->finished_in;
     nx_unlock(&op->lock);
@@ -197,6 +213,17 @@ static const struct nx_op_class class = {
     .name = "collective", .cancel = cancel, .describe = describe, .release = release};
 
 /* ---- the call ---- */
+
+const struct nx_algorithm *nx_coll_choose(nexar_comm *comm, enum nx_coll coll, uint64_t nbytes)
+{
+    if (comm->net->shm != NULL && !atomic_load_explicit(&comm->near_known, memory_order_acquire)) {
+        nx_lock(&comm->lock);
+        nx_near_of(comm, false);
+        nx_unlock(&comm->lock);
+    }
+    return comm->near != NULL ? nx_select_near(comm->select, coll, comm->size, nbytes)
+                              : nx_select_algorithm(comm->select, coll, comm->size, nbytes);
+}
 
 /* What is wrong with an operation before it has begun. */
 struct early {
@@ -216,12 +243,17 @@ static nexar_status enter(nexar_comm *comm, struct nx_coll_op *op, struct early 
 
     early->misfit = early->aborted = false;
     nx_lock(&comm->lock);
-    if (comm->broken && comm->sequence + 1 >= comm->broken_error.sequence) {
+    if (op->job.near != NULL && op->job.k == 0)
+        op->job.k = nx_near_enter(op->job.near);
+    if (op->job.near != NULL && op->job.k == 0) {
+        st = nx_fail(NEXAR_ENOMEM, "no memory for an operation among so many");
+    } else if (comm->broken && comm->sequence + 1 >= comm->broken_error.sequence) {
         st = nx_fail_with(&comm->broken_error);
         if (comm->broken_error.op[0] == '\0')
             snprintf(nx_last_error()->op, sizeof(nx_last_error()->op), "%s", nx_coll_name(op->args.call.coll));
     } else {
-        op->announced.sequence = ++comm->sequence;
+        op->announced.sequence = op->job.k != 0 && op->job.sequence != 0 ? op->job.sequence : ++comm->sequence;
+        op->job.sequence = op->announced.sequence;
         nx_op_tell(&op->op, NX_RECORD_COLL, comm->id, comm->sequence, op->announced.call, op->announced.count);
         nx_list_push_back(&comm->running, &op->link);
         nx_coll_watch(comm, op->op.begun);
@@ -238,13 +270,16 @@ static nexar_status enter(nexar_comm *comm, struct nx_coll_op *op, struct early 
     return st;
 }
 
-static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_coll_args *args, nx_time now,
-                    nx_time deadline)
+static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_coll_args *args,
+                    const struct nx_near_job *job, nx_time now, nx_time deadline)
 {
     const struct nx_sched *s = &op->plan->sched;
 
     op->args = *args;
     op->comm = comm;
+    op->job = *job;
+    op->job.args = &op->args;
+    op->job.shape = &op->plan->key.shape;
     op->announced = (struct nx_coll_call){.call = nx_call_pack(&args->call), .count = args->count};
     nx_list_init(&op->announced.link);
     op->buf[NX_BUF_SEND] = (uint8_t *)(uintptr_t)args->send;
@@ -268,25 +303,28 @@ static void prepare(nexar_comm *comm, struct nx_coll_op *op, const struct nx_col
     nx_op_init(&op->op, &class, comm->net->completions, now, deadline);
 }
 
-/* Undoes nx_op_init and nx_net_op_begin for an op that never began. */
-static nexar_status give_up(struct nx_coll_op *op, nexar_status st)
+/* Undoes nx_op_init for an op that never began. */
+static nexar_status give_up(struct nx_coll_op *op)
 {
     nexar_error error = *nx_last_error();
 
+    if (op->job.k != 0)
+        nx_near_leave(op->job.near, op->job.k, NULL);
     nx_op_abandon(&op->op);
     nx_coll_release(op);
-    return st == NEXAR_OK ? st : nx_fail_with(&error);
+    return nx_fail_with(&error);
 }
 
-nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
-                         const nexar_call_opts *opts, nexar_op **op_out)
+/* Makes an operation of the call; *out NULL: it failed. */
+static nexar_status make_op(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
+                            const struct nx_near_job *job, const nexar_call_opts *opts, struct early *early,
+                            struct nx_coll_op **out)
 {
     struct nx_coll_op *op;
-    struct early early;
-    nexar_error error;
     nx_time now, deadline;
     nexar_status st = nx_deadline(opts, comm->timeout, &now, &deadline);
 
+    *out = NULL;
     if (st != NEXAR_OK) {
         nx_pieces_free(args->pieces);
         return st;
@@ -294,17 +332,42 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
     st = nx_coll_op_get(comm, key, args->element, &op);
     if (st != NEXAR_OK) {
         nx_pieces_free(args->pieces);
-        return nx_coll_missed(comm, &args->call, args->count);
+        return nx_coll_missed(comm, &args->call, args->count, job->k != 0 ? job : NULL);
     }
-    prepare(comm, op, args, now, deadline);
+    prepare(comm, op, args, job, now, deadline);
     st = nx_net_op_begin(comm->net, &op->inflight, &op->op, comm->id);
     if (st != NEXAR_OK)
-        return give_up(op, st);
-    st = enter(comm, op, &early);
+        return give_up(op);
+    st = enter(comm, op, early);
     if (st != NEXAR_OK) {
         nx_net_op_end(comm->net, &op->inflight);
-        return give_up(op, st);
+        return give_up(op);
     }
+    *out = op;
+    return NEXAR_OK;
+}
+
+nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
+                         const nexar_call_opts *opts, nexar_op **op_out)
+{
+    struct nx_near_job job = {.args = args, .shape = &key->shape, .coll = key->algorithm->coll};
+    struct nx_coll_op *op;
+    struct early early;
+    nexar_error error;
+    nexar_status st;
+
+    if (key->algorithm->build == nx_build_near) {
+        job.near = comm->near;
+        job.call = nx_call_pack(&args->call);
+        nx_near_cut(&job);
+        if (job.chunks == 1 && op_out == NULL && opts == NULL && nx_near_try(comm, &job))
+            return NEXAR_OK;
+    }
+    st = make_op(comm, key, args, &job, opts, &early, &op);
+    if (job.k != 0)
+        nx_near_handed(job.near);
+    if (op == NULL)
+        return st;
     if (early.misfit) {
         nx_coll_word_mismatch(op, early.peer, early.call, early.count, &error);
         nx_coll_fail(op, NEXAR_EMISMATCH, &error, true);

@@ -116,9 +116,18 @@ static void record_missed(nexar_comm *comm, const struct nx_coll_call *call, nex
                                                            .kind = NX_RECORD_COLL});
 }
 
-nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count)
+/* With the communicator's lock: the number of a call that will not run, if those of its algorithm have numbers. */
+static uint64_t near_number(nexar_comm *comm, const struct nx_call *args)
+{
+    struct nx_near *near = nx_near_of(comm, false);
+
+    return near != NULL && nx_algorithm_at(args->algorithm)->build == nx_build_near ? nx_near_enter(near) : 0;
+}
+
+nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count, const struct nx_near_job *begun)
 {
     const char *name = nx_coll_name(args->coll);
+    uint64_t k;
     struct nx_coll_call call = {.call = nx_call_pack(args), .count = count};
     uint64_t their_call, their_count;
     uint32_t peer;
@@ -126,7 +135,8 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
 
     nx_list_init(&call.link);
     nx_lock(&comm->lock);
-    call.sequence = ++comm->sequence;
+    call.sequence = begun != NULL ? begun->sequence : ++comm->sequence;
+    k = begun != NULL ? begun->k : near_number(comm, args);
     nx_scope_begin(&comm->net->lanes, comm->scope, &call, &peer, &their_call, &their_count);
     nx_unlock(&comm->lock);
     nx_scope_end(&comm->net->lanes, comm->scope, &call, false); /* what has come for it, and will, is dropped */
@@ -138,6 +148,8 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
     error.comm = comm->id;
     error.sequence = call.sequence;
     tell(comm, &call, &error);
+    if (k != 0 && nx_near_leave(comm->near, k, NULL))
+        nx_engine_attend();
     return nx_fail_with(&error);
 }
 

@@ -60,16 +60,12 @@ static void list_others(const struct nx_inquiry *q, const struct nx_answer *but,
 static void word(struct nx_inquiry *q, nexar_error *error)
 {
     struct nx_coll_op *op = nx_container_of(q->op, struct nx_coll_op, op);
-    uint32_t step = nx_coll_waits_for(op), waits_for = NEXAR_NO_RANK, absent, mute;
+    const char *what;
+    uint32_t waits_for = nx_coll_waits_for(op, &what), absent, mute;
     const struct nx_answer *never = NULL, *dumb = NULL;
     double elapsed = (double)(nx_now() - op->op.begun) / 1e9;
-    const char *what = "";
     char title[64], who[96], others[160] = "";
 
-    if (step != UINT32_MAX) {
-        waits_for = op->plan->sched.steps[step].peer;
-        what = op->plan->sched.steps[step].kind == NX_STEP_SEND ? " to take what was sent" : "";
-    }
     nx_coll_title(op, title, sizeof(title));
     never = culprit(q, waits_for, not_called, &absent);
     dumb = culprit(q, waits_for, silent, &mute);

@@ -2,7 +2,7 @@
 #ifndef NX_COLL_OP_H
 #define NX_COLL_OP_H
 
-#include "coll/exec.h"
+#include "coll/near.h"
 
 struct nx_coll_recv {
     struct nx_recv recv;
@@ -31,7 +31,8 @@ struct nx_coll_op {
     struct nx_plan *plan; /* a reference */
     struct nx_coll_args args;
     struct nx_coll_call announced;
-    bool late; /* the communicator's lock: it has waited for long, and has said so */
+    struct nx_near_job job; /* in shared memory, if job.near is not NULL: the schedule is empty */
+    bool late;              /* the communicator's lock: it has waited for long, and has said so */
     uint8_t *buf[NX_BUFS];
     /* of this plan; one allocation with the op itself */
     size_t bytes;
@@ -54,6 +55,8 @@ struct nx_coll_op {
 /* ---- exec.c ---- */
 
 void nx_coll_start(struct nx_coll_op *op);
+/* The last thing that happens to an operation, once. */
+void nx_coll_finish(struct nx_coll_op *op);
 /* A step that was outstanding is done, or has failed with `error`. */
 void nx_coll_step_done(struct nx_coll_op *op, uint32_t step);
 void nx_coll_step_failed(struct nx_coll_op *op, uint32_t step, nexar_status status, const nexar_error *error);
@@ -100,7 +103,10 @@ void nx_coll_word_content(struct nx_coll_op *op, uint32_t rank, nexar_error *err
 /* For a deadline, a cancellation, or a communicator that was closed. */
 void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *error);
 /* The first receive that is outstanding, else the first send, or UINT32_MAX. */
-uint32_t nx_coll_waits_for(struct nx_coll_op *op);
+uint32_t nx_coll_first_step(struct nx_coll_op *op);
+/* The rank that it waits for, by that step; NEXAR_NO_RANK.  *what: ""
+ * or what that rank is to do. */
+uint32_t nx_coll_waits_for(struct nx_coll_op *op, const char **what);
 
 /* ---- late.c ---- */
 
@@ -112,7 +118,8 @@ bool nx_coll_late(struct nx_coll_op *op);
 /* Tells all other ranks that this operation has failed here. */
 void nx_coll_tell(struct nx_coll_op *op, const nexar_error *error);
 /* A call that could not become an operation, with this thread's last error: it counts as one all the same, since the
- * other ranks count it, and they are told. */
-nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count);
+ * other ranks count it, and they are told.  `begun`: it has its numbers already; else NULL. */
+nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count,
+                            const struct nx_near_job *begun);
 
 #endif

@@ -57,6 +57,18 @@ enum {
     SCATTER_V_LINEAR,
     ALL_REDUCE_COMPRESSED,
     ALL_REDUCE_BUCKETED,
+    NAMED, /* those before can be chosen by name */
+    ALL_REDUCE_SHM = NAMED,
+    BROADCAST_SHM,
+    BARRIER_SHM,
+    REDUCE_SHM,
+    ALL_GATHER_SHM,
+    REDUCE_SCATTER_SHM,
+    ALL_TO_ALL_SHM,
+    GATHER_SHM,
+    SCATTER_SHM,
+    SCAN_SHM,
+    EXCLUSIVE_SCAN_SHM,
 };
 
 static const struct nx_algorithm algorithms[] = {
@@ -103,6 +115,17 @@ static const struct nx_algorithm algorithms[] = {
     [ALL_REDUCE_COMPRESSED] = {NX_COLL_ALL_REDUCE_COMPRESSED, "compressed", nx_build_all_reduce_compressed, true,
                                256 * KiB},
     [ALL_REDUCE_BUCKETED] = {NX_COLL_ALL_REDUCE_BUCKETED, "bucketed", nx_build_all_reduce_bucketed, true, 4 * MiB},
+    [ALL_REDUCE_SHM] = {NX_COLL_ALL_REDUCE, "shm", nx_build_near, true, 0},
+    [BROADCAST_SHM] = {NX_COLL_BROADCAST, "shm", nx_build_near, true, 0},
+    [BARRIER_SHM] = {NX_COLL_BARRIER, "shm", nx_build_near, true, 0},
+    [REDUCE_SHM] = {NX_COLL_REDUCE, "shm", nx_build_near, true, 0},
+    [ALL_GATHER_SHM] = {NX_COLL_ALL_GATHER, "shm", nx_build_near, true, 0},
+    [REDUCE_SCATTER_SHM] = {NX_COLL_REDUCE_SCATTER, "shm", nx_build_near, true, 0},
+    [ALL_TO_ALL_SHM] = {NX_COLL_ALL_TO_ALL, "shm", nx_build_near, true, 0},
+    [GATHER_SHM] = {NX_COLL_GATHER, "shm", nx_build_near, true, 0},
+    [SCATTER_SHM] = {NX_COLL_SCATTER, "shm", nx_build_near, true, 0},
+    [SCAN_SHM] = {NX_COLL_SCAN, "shm", nx_build_near, true, 0},
+    [EXCLUSIVE_SCAN_SHM] = {NX_COLL_EXCLUSIVE_SCAN, "shm", nx_build_near, true, 0},
 };
 #define ALGORITHMS (sizeof(algorithms) / sizeof(algorithms[0]))
 
@@ -272,7 +295,7 @@ static bool parse_size(struct part text, uint64_t *out)
 /* Adds the names that would have been right: of the collectives (coll < 0), or of the algorithms of one. */
 static void list_names(int coll, char *text, size_t cap)
 {
-    size_t names = coll < 0 ? NX_COLLS : ALGORITHMS;
+    size_t names = coll < 0 ? NX_COLLS : NAMED;
     const char *separator = ": ";
 
     for (size_t i = 0; i < names; i++) {
@@ -294,7 +317,7 @@ static nexar_status parse_algorithm(struct part rule, struct part coll, struct p
     for (int i = 0; i < NX_COLLS; i++)
         if (is(coll, colls[i]))
             found = i;
-    for (size_t i = 0; i < ALGORITHMS; i++)
+    for (size_t i = 0; i < NAMED; i++)
         if (found >= 0 && algorithms[i].coll == (enum nx_coll)found && is(name, algorithms[i].name)) {
             *out = &algorithms[i];
             return NEXAR_OK;
@@ -383,6 +406,7 @@ nexar_status nx_select_init(struct nx_select *select, const char *tune, bool rep
         if (select->count == NX_RULES_LIMIT - DEFAULTS)
             return nx_fail(NEXAR_ECONFIG, "NEXAR_COLL_TUNE: more than %zu rules", select->count);
         select->rules[select->count++] = rule;
+        select->tuned++;
     }
     for (size_t i = 0; i < DEFAULTS; i++)
         if (!reproducible || defaults[i].algorithm->by_rank)
@@ -391,13 +415,30 @@ nexar_status nx_select_init(struct nx_select *select, const char *tune, bool rep
     return NEXAR_OK;
 }
 
-const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
-                                               uint64_t nbytes)
+static const struct nx_rule *first_rule(const struct nx_select *select, enum nx_coll coll, uint32_t n, uint64_t nbytes)
 {
     const struct nx_rule *rule = select->rules;
 
     while (rule->algorithm->coll != coll || n < rule->min_n || n > rule->max_n || nbytes < rule->min_bytes ||
            nbytes > rule->max_bytes)
         rule++;
+    return rule;
+}
+
+const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
+                                               uint64_t nbytes)
+{
+    return first_rule(select, coll, n, nbytes)->algorithm;
+}
+
+const struct nx_algorithm *nx_select_near(const struct nx_select *select, enum nx_coll coll, uint32_t n,
+                                          uint64_t nbytes)
+{
+    const struct nx_rule *rule = first_rule(select, coll, n, nbytes);
+
+    for (size_t i = NAMED; i < ALGORITHMS && (size_t)(rule - select->rules) >= select->tuned; i++) {
+        if (algorithms[i].coll == coll)
+            return &algorithms[i];
+    }
     return rule->algorithm;
 }

@@ -52,6 +52,7 @@ struct nx_rule {
 struct nx_select {
     struct nx_rule rules[NX_RULES_LIMIT];
     size_t count;
+    size_t tuned; /* those of the user, which come first */
     uint64_t digest;
 };
 
@@ -66,6 +67,10 @@ nexar_status nx_select_init(struct nx_select *select, const char *tune, bool rep
  * where not all ranks know it (all_to_all_v, gather_v, scatter_v). */
 const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
                                                uint64_t nbytes);
+
+/* The same where all ranks share memory. */
+const struct nx_algorithm *nx_select_near(const struct nx_select *select, enum nx_coll coll, uint32_t n,
+                                          uint64_t nbytes);
 
 /* Its place in the table of all algorithms, the same on all ranks of this version; and the one at a place, or NULL. */
 uint32_t nx_algorithm_number(const struct nx_algorithm *algorithm);

@@ -37,10 +37,11 @@ static void tell(struct nx_coll_op *op, uint32_t rank)
         nx_free(note);
 }
 
-static void tell_all(struct nx_coll_op *op)
+/* The ranks that it waits for, TOLD_MAX of them at most; returns how many. */
+static uint32_t list_steps(struct nx_coll_op *op, uint32_t *rank)
 {
     const struct nx_sched *s = &op->plan->sched;
-    uint32_t rank[TOLD_MAX], ranks = 0;
+    uint32_t ranks = 0;
 
     nx_lock(&op->lock);
     for (uint32_t i = 0; i < s->count && ranks < TOLD_MAX; i++) {
@@ -54,6 +55,28 @@ static void tell_all(struct nx_coll_op *op)
             rank[ranks++] = s->steps[i].peer;
     }
     nx_unlock(&op->lock);
+    return ranks;
+}
+
+/* Those that have not begun it. */
+static uint32_t list_absent(const struct nx_near_job *job, uint32_t *rank)
+{
+    uint32_t ranks = 0;
+
+    for (uint32_t i = 0; i < job->near->comm->size && ranks < TOLD_MAX; i++) {
+        const struct nx_near_line *line = &job->near->rank[i].line[nx_near_parity(job->k, 0)];
+
+        if (i != job->near->comm->rank && atomic_load(&line->seq) < nx_near_number(job->k, 0))
+            rank[ranks++] = i;
+    }
+    return ranks;
+}
+
+static void tell_all(struct nx_coll_op *op)
+{
+    uint32_t rank[TOLD_MAX];
+    uint32_t ranks = op->job.near != NULL ? list_absent(&op->job, rank) : list_steps(op, rank);
+
     for (uint32_t k = 0; k < ranks; k++)
         tell(op, rank[k]);
 }

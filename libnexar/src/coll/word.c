@@ -14,7 +14,7 @@ void nx_coll_title(const struct nx_coll_op *op, char *text, size_t cap)
              where);
 }
 
-uint32_t nx_coll_waits_for(struct nx_coll_op *op)
+uint32_t nx_coll_first_step(struct nx_coll_op *op)
 {
     const struct nx_sched *s = &op->plan->sched;
     uint32_t found = UINT32_MAX;
@@ -32,6 +32,23 @@ uint32_t nx_coll_waits_for(struct nx_coll_op *op)
     }
     nx_unlock(&op->lock);
     return found;
+}
+
+uint32_t nx_coll_waits_for(struct nx_coll_op *op, const char **what)
+{
+    const struct nx_step *step;
+    uint32_t first;
+
+    *what = "";
+    if (op->job.near != NULL)
+        return nx_near_waits_for(op, what);
+    first = nx_coll_first_step(op);
+    if (first == UINT32_MAX)
+        return NEXAR_NO_RANK;
+    step = &op->plan->sched.steps[first];
+    if (step->kind == NX_STEP_SEND)
+        *what = " to take what was sent";
+    return step->peer;
 }
 
 void nx_coll_word_finish(struct nx_coll_op *op, nexar_error *error)
@@ -135,18 +152,14 @@ void nx_coll_word_mismatch(struct nx_coll_op *op, uint32_t peer, uint64_t call, 
 
 void nx_coll_word_end(struct nx_coll_op *op, nexar_status why, nexar_error *error)
 {
-    const struct nx_sched *s = &op->plan->sched;
-    uint32_t first = nx_coll_waits_for(op), rank = NEXAR_NO_RANK;
+    const char *what;
+    uint32_t rank = nx_coll_waits_for(op, &what);
     double elapsed = (double)(nx_now() - op->op.begun) / 1e9;
-    const char *what = "";
     char title[64], who[96] = "nobody";
 
     nx_coll_title(op, title, sizeof(title));
-    if (first != UINT32_MAX) {
-        rank = s->steps[first].peer;
+    if (rank != NEXAR_NO_RANK)
         nx_coll_rank_text(op->comm, nx_comm_world(op->comm, rank), who, sizeof(who));
-        what = s->steps[first].kind == NX_STEP_SEND ? " to take what was sent" : "";
-    }
     if (why == NEXAR_ETIMEDOUT) {
         nx_error_set(error, why, rank, "%s: timed out after %.3g s, waiting for %s%s", title, elapsed, who, what);
         nx_error_hint(error, "see whether all ranks make this call; if they do, give it more time");

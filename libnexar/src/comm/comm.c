@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "coll/exec.h"
+#include "coll/near.h"
 #include "comm/comms.h"
 #include "comm/inquiry.h"
 
@@ -54,6 +55,7 @@ void nx_comm_detach(nexar_comm *comm)
 {
     while (!nx_list_empty(&comm->aborted))
         nx_aborted_free(comm, nx_container_of(comm->aborted.next, struct nx_aborted, link));
+    nx_near_detach(comm);
     nx_scope_close(&comm->net->lanes, comm->scope);
     comm->scope = NULL;
     nx_coll_watch_stop(comm);
@@ -70,6 +72,7 @@ void nx_comm_drop(nexar_comm *comm)
     if (comm == NULL || atomic_fetch_sub_explicit(&comm->refs, 1, memory_order_acq_rel) != 1)
         return;
     nx_coll_free_idle(comm);
+    nx_near_free(comm);
     nx_plans_fini(&comm->plans);
     nx_mutex_fini(&comm->lock);
     nx_free((void *)(uintptr_t)comm->world);
@@ -155,6 +158,7 @@ void nexar_comm_close(nexar_comm *comm)
 {
     if (comm == NULL || atomic_exchange(&comm->closed, true))
         return;
+    nx_near_quiesce(comm);
     nx_comms_close(comm);
 }
 

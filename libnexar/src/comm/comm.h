@@ -10,6 +10,7 @@
 
 struct nx_coll_op;
 struct nx_comms;
+struct nx_near;
 
 struct nx_comm_stats {
     _Atomic uint64_t finished[NX_COLLS];
@@ -56,6 +57,8 @@ struct nexar_comm {
     uint32_t aborted_count;
     bool watching;
     struct nx_list inquiries; /* struct nx_inquiry */
+    _Atomic bool near_known;  /* const from then on: */
+    struct nx_near *near;     /* owned; operations in shared memory; NULL: none */
     /* engine */
     struct nx_timer watch; /* for collectives that wait for long; has a reference while it is set */
 };

@@ -6,10 +6,13 @@
 
 #include "base/call.h"
 #include "coll/exec.h"
+#include "coll/near.h"
 
 void nx_comms_init(struct nx_comms *comms)
 {
     nx_mutex_init(&comms->lock, NX_LOCK_NODE);
+    nx_mutex_init(&comms->near_lock, NX_LOCK_QUEUE);
+    nx_list_init(&comms->nears);
     nx_list_init(&comms->all);
     comms->open = 0;
     comms->proposed = 0;
@@ -33,6 +36,7 @@ void nx_comms_fini(struct nx_comms *comms)
 
     while ((comm = nx_comms_first(comms)) != NULL)
         detach(comm);
+    nx_mutex_fini(&comms->near_lock);
     nx_mutex_fini(&comms->lock);
 }
 
@@ -71,6 +75,11 @@ nexar_status nx_comms_open(struct nx_comms *comms, uint64_t id, uint32_t rank, u
     comms->open++;
     nx_unlock(&comms->lock);
     note_lost(*comm);
+    if (rank == 0) { /* the others look for it when all have agreed that the communicator is there */
+        nx_lock(&(*comm)->lock);
+        nx_near_of(*comm, true);
+        nx_unlock(&(*comm)->lock);
+    }
     return NEXAR_OK;
 }
 

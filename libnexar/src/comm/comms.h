@@ -22,6 +22,12 @@ struct nx_comms {
     struct nx_list all; /* nexar_comm.link, a reference each; items are removed on the engine alone */
     uint32_t open;      /* those that are not closed */
     uint64_t proposed;  /* the last number that was proposed for an id */
+    /* for coll/near_run.c */
+    struct nx_mutex near_lock;
+    struct nx_list nears;          /* struct nx_near.link: those that have an operation for the engine */
+    _Atomic uint32_t near_waiting; /* how many */
+    struct nx_poller near_poller;
+    bool near_polled; /* engine */
 };
 
 /* An id is the world rank + 1 of a communicator's rank 0, and a number that this one has never proposed before: no two

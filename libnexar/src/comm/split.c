@@ -157,6 +157,11 @@ static nexar_status make_child(nexar_splitting *s)
 
 /* ---- the steps ---- */
 
+static uint32_t number_of(nexar_comm *comm, enum nx_coll coll, uint64_t nbytes)
+{
+    return nx_algorithm_number(nx_coll_choose(comm, coll, nbytes));
+}
+
 /* With this thread's last error: this rank does not come to the second collective.  It counts all the same, since ranks
  * for which the first went well are in it; they are told. */
 static void miss_agreement(nexar_comm *parent, enum nx_coll call)
@@ -167,7 +172,12 @@ static void miss_agreement(nexar_comm *parent, enum nx_coll call)
     dead = parent->broken || atomic_load(&parent->closed);
     nx_unlock(&parent->lock);
     if (!dead)
-        nx_coll_missed(parent, &(struct nx_call){.coll = call, .dtype = NEXAR_INT64, .op = NEXAR_MIN}, 1);
+        nx_coll_missed(parent,
+                       &(struct nx_call){.coll = call,
+                                         .dtype = NEXAR_INT64,
+                                         .op = NEXAR_MIN,
+                                         .algorithm = number_of(parent, NX_COLL_ALL_REDUCE, sizeof(int64_t))},
+                       1, NULL);
 }
 
 static nexar_status fail(nexar_splitting *s)
@@ -259,7 +269,12 @@ static nexar_status begin(nexar_comm *comm, nexar_split how, enum nx_coll call, 
     if (s == NULL || s->all == NULL) {
         nx_free(s);
         nx_fail(NEXAR_ENOMEM, "no memory for what %u ranks want", comm->size);
-        st = nx_coll_missed(comm, &(struct nx_call){.coll = call, .dtype = NEXAR_UINT8}, RECORD); /* others begin it */
+        st = nx_coll_missed(
+            comm, /* others begin it */
+            &(struct nx_call){.coll = call,
+                              .dtype = NEXAR_UINT8,
+                              .algorithm = number_of(comm, NX_COLL_ALL_GATHER, (uint64_t)comm->size * RECORD)},
+            RECORD, NULL);
         miss_agreement(comm, call);
         return st;
     }

@@ -257,6 +257,8 @@ void nx_scope_close(struct nx_lanes *lanes, struct nx_scope *scope);
 /* A collective begins; if messages for it are there already and do not fit, the first of them is given. */
 bool nx_scope_begin(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call, uint32_t *peer,
                     uint64_t *their_call, uint64_t *their_count);
+/* The two in one, for one that ended well without a message. */
+void nx_scope_passed(struct nx_lanes *lanes, struct nx_scope *scope, const struct nx_coll_call *call);
 /* Another rank has ended a collective that has not begun here: what has come for it is dropped, and what comes.  `call`
  * stays in the table until nx_scope_undrop. */
 void nx_scope_drop(struct nx_lanes *lanes, struct nx_scope *scope, struct nx_coll_call *call);

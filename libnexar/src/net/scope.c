@@ -370,6 +370,26 @@ static void misfit(struct nx_scope *scope, const struct nx_msg *msg, struct nx_m
     scope->events->hold(scope->owner);
 }
 
+void nx_scope_passed(struct nx_lanes *lanes, struct nx_scope *scope, const struct nx_coll_call *call)
+{
+    struct nx_todo todo;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    if (call->sequence > scope->started)
+        scope->started = call->sequence;
+    remember_call(scope, call);
+    nx_list_for_each_safe(pos, tmp, &scope->coll_unread)
+    {
+        struct nx_msg *msg = nx_container_of(pos, struct nx_msg, scope_link);
+
+        if (nx_tag_sequence(msg->key.id) == call->sequence && nx_scope_unwanted(lanes, msg, scope, &todo))
+            nx_msg_discard(lanes, msg, &todo);
+    }
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}
+
 bool nx_scope_unwanted(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_scope *scope, struct nx_todo *todo)
 {
     uint64_t sequence = nx_tag_sequence(msg->key.id);

@@ -10,6 +10,7 @@
 #include "bulk/bulk.h"
 #include "bulk/shm.h"
 #include "coll/exec.h"
+#include "coll/near.h"
 #include "comm/abort.h"
 #include "comm/comms.h"
 #include "comm/dump.h"
@@ -54,10 +55,12 @@ static void peer_gone(void *owner, uint32_t peer, nexar_status why)
 {
     struct nx_node *node = owner;
 
-    if (why != NEXAR_EPEER)
-        return;
-    for (nexar_comm *comm = nx_comms_first(&node->comms); comm != NULL; comm = nx_comms_next(comm))
-        nx_coll_peer_lost(comm, peer);
+    for (nexar_comm *comm = nx_comms_first(&node->comms); comm != NULL; comm = nx_comms_next(comm)) {
+        if (why == NEXAR_EPEER)
+            nx_coll_peer_lost(comm, peer);
+        else
+            nx_near_peer_left(comm, peer);
+    }
 }
 
 static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted)
@@ -179,6 +182,8 @@ static void ways_settled(void *arg, const nexar_error *error)
     struct nx_node *node = arg;
 
     node->net.shm = nx_shm_shared(nx_way_self(&node->net, "shm"));
+    if (node->net.shm != NULL)
+        nx_near_begin(&node->comms);
     if (error == NULL)
         nx_joining_meshed(node->joining);
     else
@@ -300,6 +305,13 @@ static void cancel_joining(void *arg)
         nx_joining_cancel(node->joining, NEXAR_ECANCELLED, "joining was given up");
 }
 
+static void end_near(void *arg)
+{
+    struct nx_node *node = arg;
+
+    nx_near_end(&node->comms);
+}
+
 static void close_ways(void *arg)
 {
     struct nx_node *node = arg;
@@ -312,6 +324,7 @@ static void free_rest(struct nx_node *node)
 {
     nx_dump_close(&node->net);
     if (node->net_open) {
+        (void)nx_call(end_near, node);
         nx_comms_fini(&node->comms);
         (void)nx_call(close_ways, node);
         nx_net_fini(&node->net);
