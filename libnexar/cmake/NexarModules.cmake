@@ -15,8 +15,8 @@ find_package(Threads REQUIRED)
 file(GLOB nexar_rdma_sources CONFIGURE_DEPENDS "${modules}/rdma/*.c")
 add_library(nexar_rdma MODULE ${nexar_rdma_sources})
 target_link_libraries(nexar_rdma PRIVATE nexar_flags Threads::Threads ${CMAKE_DL_LIBS})
-target_include_directories(nexar_rdma PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include"
-    SYSTEM PRIVATE "${NEXAR_VERBS_INCLUDE_DIR}")
+target_include_directories(nexar_rdma PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include")
+target_include_directories(nexar_rdma SYSTEM PRIVATE "${NEXAR_VERBS_INCLUDE_DIR}")
 target_compile_definitions(nexar_rdma PRIVATE _GNU_SOURCE)
 target_link_options(nexar_rdma PRIVATE
     "LINKER:--version-script=${modules}/module.map" LINKER:--gc-sections LINKER:-z,relro,-z,now)

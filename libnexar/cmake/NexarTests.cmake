@@ -118,7 +118,11 @@ nexar_rule(headers --cc "${CMAKE_C_COMPILER}")
 
 # Sanitized libraries export and need more by nature, and no user installs one.
 if(NOT NEXAR_SANITIZE)
-    nexar_rule(exports --library "$<TARGET_FILE:nexar>" --msquic ${nexar_msquic_source})
+    set(modules "")
+    if(TARGET nexar_rdma)
+        set(modules --module "$<TARGET_FILE:nexar_rdma>")
+    endif()
+    nexar_rule(exports --library "$<TARGET_FILE:nexar>" --msquic ${nexar_msquic_source} ${modules})
     add_test(NAME install COMMAND Python3::Interpreter "${tests}/install/check_install.py"
         --build "${PROJECT_BINARY_DIR}" --cmake "${CMAKE_COMMAND}" --cc "${CMAKE_C_COMPILER}")
     add_test(NAME subdirectory COMMAND Python3::Interpreter "${tests}/install/check_subdirectory.py"

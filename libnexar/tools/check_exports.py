@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Holds what libnexar.so gives and takes: it exports exactly the functions that the public headers declare, the version
-script lets nothing else out, and it needs the C library alone (with MsQuic and OpenSSL inside it).
+script lets nothing else out, and it needs the C library alone (with MsQuic and OpenSSL inside it).  And what modules
+give: nexar_module_v1 alone.
 """
 import argparse
 import pathlib
@@ -42,6 +43,15 @@ def faults(library: str, include: pathlib.Path, version_script: pathlib.Path, ms
             yield f"it looks for libraries in {path}"
 
 
+def module_faults(module: str):
+    exported = [line.split()[-1] for line in output("nm", "-D", "--defined-only", module).splitlines()]
+    if exported != ["nexar_module_v1"]:
+        yield f"{module} exports {exported}, not nexar_module_v1 alone"
+    for needed in re.findall(r"NEEDED.*\[(.*)\]", output("readelf", "--dynamic", "--wide", module)):
+        if not LIBC.match(needed):
+            yield f"{module} needs {needed}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = pathlib.Path(__file__).resolve().parents[2] / "libnexar"
@@ -49,8 +59,10 @@ def main() -> int:
     parser.add_argument("--include", type=pathlib.Path, default=root / "include", help="default: %(default)s")
     parser.add_argument("--map", type=pathlib.Path, default=root / "libnexar.map", help="default: %(default)s")
     parser.add_argument("--msquic", choices=["bundled", "system"], default="bundled", help="default: %(default)s")
+    parser.add_argument("--module", default=[], nargs="*", help="built modules of libnexar/modules")
     args = parser.parse_args()
     found = list(faults(args.library, args.include, args.map, args.msquic))
+    found += [fault for module in args.module for fault in module_faults(module)]
     print("\n".join([*found, f"{args.library}: {len(found)} faults"]))
     return 1 if found else 0
 

@@ -219,6 +219,14 @@ static void close_node(void *arg)
     free(self);
 }
 
+/* Nobody needs to know, but those who have asked for it. */
+static int level_of_absence(struct nx_rdma *self)
+{
+    const char *wanted = self->host->setting("NEXAR_TRANSPORTS");
+
+    return wanted != NULL && strstr(wanted, "rdma") != NULL ? NEXAR_LOG_ERROR : NEXAR_LOG_INFO;
+}
+
 static nexar_status start(struct nx_rdma *self)
 {
     char why[NX_RDMA_WHY];
@@ -226,13 +234,13 @@ static nexar_status start(struct nx_rdma *self)
 
     self->v = nx_verbs_load(self->host->setting("NEXAR_RDMA_LIBRARY"), why, sizeof(why));
     if (self->v == NULL) {
-        nx_rdma_log(self, NEXAR_LOG_INFO, "no RDMA: %s", why);
+        nx_rdma_log(self, level_of_absence(self), "no RDMA: %s", why);
         return NEXAR_ENOTSUP;
     }
     open_devices(self);
     if (nx_rdma_places(self, NULL, place) != 0)
         return self->host->watch_poll(self->node, poll_all, self, &self->poll);
-    nx_rdma_log(self, NEXAR_LOG_INFO, "no RDMA: of %u devices, no port is active, and as the settings want it",
+    nx_rdma_log(self, level_of_absence(self), "no RDMA: of %u devices, no port is active, and as the settings want it",
                 self->devices);
     return NEXAR_ENOTSUP;
 }

@@ -6,7 +6,6 @@
 #include "base/status.h"
 
 #include <dlfcn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,17 +27,17 @@ static nexar_status check(const nexar_module *m, const char *path)
     return NEXAR_OK;
 }
 
-static nexar_status add(struct nx_modules *modules, const nexar_module *m, void *library, uint32_t max)
+static nexar_status add(struct nx_modules *modules, const nexar_module *m, void *library, bool foreign, uint32_t max)
 {
     if (nx_modules_find(modules, m->name) != NULL || modules->count == max) {
         nx_module_unload(library);
         return nx_fail(NEXAR_ECONFIG, "the module %s is there twice, or there are more than %u modules", m->name, max);
     }
-    modules->found[modules->count++] = (struct nx_module_found){.module = m, .library = library};
+    modules->found[modules->count++] = (struct nx_module_found){.module = m, .library = library, .foreign = foreign};
     return NEXAR_OK;
 }
 
-static nexar_status load(struct nx_modules *modules, const char *path, uint32_t max)
+static nexar_status load(struct nx_modules *modules, const char *path, bool foreign, uint32_t max)
 {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     const nexar_module *m = library == NULL ? NULL : dlsym(library, "nexar_module_v1");
@@ -51,7 +50,7 @@ static nexar_status load(struct nx_modules *modules, const char *path, uint32_t 
         dlclose(library);
         return st;
     }
-    return add(modules, m, library, max);
+    return add(modules, m, library, foreign, max);
 }
 
 /* A file in the folder of this library: true if it is there. */
@@ -84,15 +83,15 @@ nexar_status nx_modules_look(struct nx_modules *modules, const nexar_module *con
                            sizeof(path) - 1);
         snprintf(path, sizeof(path), "%.*s", (int)n, p);
         if (n != 0)
-            st = load(modules, path, max);
+            st = load(modules, path, true, max);
         p += n + (p[n] == ':');
     }
     for (; *own != NULL && st == NEXAR_OK; own++) {
         if (own[1] == NULL && nx_modules_find(modules, "rdma") == NULL &&
             beside("libnexar_rdma.so", path, sizeof(path)))
-            st = load(modules, path, max);
+            st = load(modules, path, false, max);
         if (st == NEXAR_OK)
-            st = add(modules, *own, NULL, max);
+            st = add(modules, *own, NULL, false, max);
     }
     return st;
 }

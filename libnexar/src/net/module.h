@@ -4,9 +4,12 @@
 
 #include "nexar/ext.h"
 
+#include <stdbool.h>
+
 struct nx_module_found {
     const nexar_module *module;
     void *library; /* to be unloaded, or NULL */
+    bool foreign;  /* the user has named its file */
 };
 
 struct nx_modules {

@@ -31,14 +31,17 @@ static bool has_name(const char *list, size_t length, const char *name)
     return false;
 }
 
-static nexar_status open_way(struct nexar_node *node, const nexar_module *module, void *library, bool named)
+static nexar_status open_way(struct nexar_node *node, const struct nx_module_found *found, bool named)
 {
+    const nexar_module *module = found->module;
     struct nx_way *way = &node->way[node->count];
     nexar_status st;
 
     if (node->count == NX_WAYS_MAX)
         return nx_fail(NEXAR_ECONFIG, "there are more than %d transports", NX_WAYS_MAX);
-    *way = (struct nx_way){.module = module, .library = library, .node = node, .named = named};
+    *way = (struct nx_way){
+        .module = module, .library = found->library, .node = node, .named = named, .foreign = found->foreign};
+    (void)nx_fail(NEXAR_ENOTSUP, "the log says why"); /* for those which cannot tell it here */
     st = module->open(&nx_host, node, &way->self);
     if (st == NEXAR_OK) {
         node->count++;
@@ -48,7 +51,7 @@ static nexar_status open_way(struct nexar_node *node, const nexar_module *module
         return nx_fail(st, "the transport %s, which NEXAR_TRANSPORTS names, cannot be used: %s", module->name,
                        nexar_last_error());
     nx_info("no %s: %s", module->name, nexar_last_error());
-    nx_module_unload(library);
+    nx_module_unload(found->library);
     return NEXAR_OK;
 }
 
@@ -66,7 +69,7 @@ static nexar_status open_named(struct nexar_node *node, const char *list, const 
         snprintf(name, sizeof(name), "%.*s", (int)n, p);
         f = nx_modules_find(found, name);
         if (f != NULL)
-            st = open_way(node, f->module, f->library, true);
+            st = open_way(node, f, true);
         else if (strcmp(name, "quic") != 0)
             st = nx_fail(NEXAR_ECONFIG, "NEXAR_TRANSPORTS names %s, which is not there%s", name,
                          strcmp(name, "rdma") == 0 ? ": libnexar_rdma.so was not found beside libnexar" : "");
@@ -84,7 +87,7 @@ static nexar_status open_all(struct nexar_node *node, const struct nx_modules *f
     nexar_status st = NEXAR_OK;
 
     for (uint32_t i = 0; i < found->count && st == NEXAR_OK; i++) {
-        st = open_way(node, found->found[i].module, found->found[i].library, false);
+        st = open_way(node, &found->found[i], false);
         found->found[i].library = NULL;
     }
     return st;
@@ -151,7 +154,7 @@ static bool offers(const nexar_link *link)
     bool near = is_near(way->node, atomic_load(&link->conn->peer)->rank);
 
     return near == ((way->module->flags & NEXAR_MODULE_NEAR) != 0) ||
-           ((way->named || way->library != NULL) && (way->module->flags & NEXAR_MODULE_NEAR) == 0);
+           ((way->named || way->foreign) && (way->module->flags & NEXAR_MODULE_NEAR) == 0);
 }
 
 static void say_ways(nexar_conn *conn)

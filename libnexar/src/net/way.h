@@ -49,7 +49,8 @@ struct nx_way {
     void *self; /* the module's */
     void *library;
     struct nexar_node *node;
-    bool named; /* by the user: that it cannot be had is an error */
+    bool named;   /* by the user: that it cannot be had is an error */
+    bool foreign; /* a file of the user's: it says itself what it is for */
     struct nx_way_stats stats;
 };
 
