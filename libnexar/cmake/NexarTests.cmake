@@ -81,6 +81,14 @@ if(TARGET nexar_rdma)
     include(NexarRdmaTests)
 endif()
 
+# What tests/rdma/run.sh runs in its virtual machine: the suite, shortened, and a rank of its jobs.
+add_executable(rdma_contract "${tests}/c/net/test_contract.c")
+target_link_libraries(rdma_contract PRIVATE nexar_test_kit)
+target_compile_definitions(rdma_contract PRIVATE JOB_IS_SHORT)
+add_executable(rdma_rank "${tests}/rdma/rank.c")
+target_link_libraries(rdma_rank PRIVATE nexar::nexar nexar_flags)
+target_compile_definitions(rdma_rank PRIVATE _GNU_SOURCE)
+
 # The kernels for ARM, on any machine.
 add_test(NAME neon COMMAND Python3::Interpreter "${tests}/aarch64/check_neon.py")
 set_tests_properties(neon PROPERTIES LABELS unit TIMEOUT 300 SKIP_RETURN_CODE 77)

@@ -9,8 +9,8 @@
 
 enum { JOB_RANKS = 16 };
 
-/* By how much long tests are shortened, where every access to memory is watched. */
-#ifdef __SANITIZE_THREAD__
+/* By how much long tests are shortened, where every access to memory is watched or the whole processor emulated. */
+#if defined(__SANITIZE_THREAD__) || defined(JOB_IS_SHORT)
 enum { JOB_SHORTER = 8 };
 #else
 enum { JOB_SHORTER = 1 };

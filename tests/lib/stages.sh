@@ -2,7 +2,7 @@
 # The stages of tests/run.sh.  A stage is a function stage_<name> that runs with `set -e` in a shell of its own; it
 # fails by its exit status, or is skipped by calling `skip REASON`.  $root is the repository, $work the scratch folder.
 
-all_stages=(gcc asan tsan wheel lint pytest readme system)
+all_stages=(gcc rdma asan tsan wheel lint pytest readme system)
 fast_stages=(gcc wheel lint pytest readme)
 
 cores=$(nproc)
@@ -64,6 +64,20 @@ configure_and_test() {
 # The library as it is built for users, and every ctest.
 stage_gcc() {
     configure_and_test gcc env -- -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo
+}
+
+# Ranks on hosts of their own over real RDMA verbs, and over networks that lose packets: in a virtual machine.
+stage_rdma() {
+    local status=0 why=$work/rdma-why
+    if [ ! -e "$work/gcc/rdma_rank" ]; then
+        quietly "$work/gcc-configure.log" cmake -S "$root" -B "$work/gcc" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
+        quietly "$work/gcc-build.log" cmake --build "$work/gcc" --parallel "$cores"
+    fi
+    bash "$root/tests/rdma/run.sh" "$work/gcc" "$work/rdma" 2> "$why" || status=$?
+    [ "$status" != 77 ] || skip "$(tail -n 1 "$why")"
+    cat "$why" >&2
+    cp "$work/rdma/checks.xml" "$work/results/rdma.xml"
+    return "$status"
 }
 
 # clang's warnings, AddressSanitizer (MsQuic under it, too), UndefinedBehaviorSanitizer, libFuzzer.
