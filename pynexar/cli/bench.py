@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 
 from . import compare, method, peers, plot, run, tune
 from .cases import CASES
@@ -24,8 +25,8 @@ bytes / time, `busbw` what each rank's link carries of it.  `wrong` counts eleme
 after one call with known values; it must be 0.
 Inside a job (nexar run, srun, ...) all ranks take part; outside, the command starts N ranks by itself.
 
-peers, for --compare: {peers}.
-Those that are not installed are named and left out.
+peers, for --compare; those that are not installed are named and left out:
+{peers}
 """
 _SIZES = "8,64,512,4k,32k,256k,2m,16m"
 _SECONDS = 0.4
@@ -67,7 +68,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EPILOG.format(
             cases="\n".join(f"  {name:16}{text}" for name, (_, text) in CASES.items()),
-            peers=", ".join([*peers.GROUPS, *peers.PEERS]),
+            peers=textwrap.fill(
+                ", ".join([*peers.GROUPS, *peers.PEERS]), 100, initial_indent="  ", subsequent_indent="  "
+            ),
         ),
     )
     add = parser.add_argument

@@ -50,9 +50,9 @@ def test_h3_rank_that_is_gone_is_named_on_every_waiting_rank(job: Start, how: si
     for process in jobs.values():
         process.until_printed("waiting:", 4)
         victims.append(int(process.lines()["2"][0].split()[1]))
+    gone = time.monotonic()
     for pid in victims:
         os.kill(pid, how)
-    gone = time.monotonic()
     for name, process in jobs.items():
         status = process.wait()
         lost = re.findall(r"lost (\d) (\d) at ([\d.]+) (.*)", process.stdout)

@@ -23,11 +23,15 @@ def test_memory_is_freed_with_the_last_array(pair: nx.LocalCluster) -> None:
         held: int = pair[0].stats()["memory"]["bytes"]
         return held
 
-    pair[1].send_object([np.ones(1 << 20), np.zeros(1 << 20)], 0)
-    pair[0].recv_object(1)
+    def arrays() -> tuple[np.ndarray, np.ndarray]:
+        sent = pair[1].nb.send_object([np.ones(1 << 20), np.zeros(1 << 20)], 0)
+        first, second = pair[0].recv_object(1)
+        sent.wait()
+        return first, second
+
+    arrays()
     before = live()
-    pair[1].send_object([np.ones(1 << 20), np.zeros(1 << 20)], 0)
-    first, second = pair[0].recv_object(1)
+    first, second = arrays()
     assert live() > before + (15 << 20)
     died = weakref.ref(first)
     del first
@@ -38,9 +42,10 @@ def test_memory_is_freed_with_the_last_array(pair: nx.LocalCluster) -> None:
     assert view.sum() == 0
     del view
     assert live() < before + (1 << 20)
-    pair[1].send_object(np.ones(1 << 20), 0)
+    sent = pair[1].nb.send_object(np.ones(1 << 20), 0)
     op = pair[0].nb.recv_object(1)
     assert nx.wait_any([op], timeout=30) == 0
+    sent.wait()
     del op  # nobody looks at it
     assert live() < before + (1 << 20)
 

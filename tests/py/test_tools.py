@@ -37,8 +37,8 @@ def write(path: pathlib.Path, text: str) -> pathlib.Path:
         ("cluster/join.c", '#include "net/peer.h"\n', "may not include"),
         ("base/list.c", '#include <string.h>\n#include "base/list.h"\n', "first include"),
         ("base/list.c", '#include "list.h"\n', "not a path from src/"),
-        ("net/peer.c", '#include "net/peer.h"\n#include <msquic.h>\n', "for quic/ alone"),
-        ("net/peer.c", '#include "net/peer.h"\n#include <openssl/evp.h>\n', "for identity/ alone"),
+        ("net/peer.c", '#include "net/peer.h"\n#include <msquic.h>\n', "for quic alone"),
+        ("net/peer.c", '#include "net/peer.h"\n#include <openssl/evp.h>\n', "for identity bulk/tcp_tls alone"),
         ("stuff/x.c", "", "in no layer"),
     ],
 )

@@ -19,7 +19,8 @@ typedef enum nexar_log_level {
 typedef void (*nexar_log_fn)(void *arg, nexar_log_level level, const char *line);
 
 /** The counters of a communicator's node as JSON: rank, size, finished collectives by name, bytes and messages by
- *  transport, copies, memory.  Cut at `cap` bytes; `*need` is the whole length + 1.
+ *  transport, copies, memory.  A collective that runs directly in shared memory counts what this rank has written there
+ *  as sent by "shm", a message for each part.  Cut at `cap` bytes; `*need` is the whole length + 1.
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECLOSED.  @threads any */
 NEXAR_API nexar_status nexar_comm_stats(nexar_comm *comm, char *json, size_t cap, size_t *need);
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "coll/op.h"
 #include "comm/comms.h"
+#include "net/way.h"
 
 #include <sched.h>
 #include <string.h>
@@ -62,6 +63,7 @@ static struct nx_near *open_area(nexar_comm *comm, struct nx_shm *shm, uint64_t 
     near->rank = (struct nx_near_rank *)(void *)area;
     near->slots = area + lines;
     near->slot = slot;
+    near->stats = nx_way_stats_of(comm->net, "shm");
     near->members = members;
     near->others = members & ~(UINT64_C(1) << nx_shm_self(shm));
     near->last.met = true;
@@ -171,6 +173,12 @@ static struct nx_coll_op *find_next(struct nx_near *near, uint64_t turn)
     return NULL;
 }
 
+static void count(struct nx_near *near, const struct nx_near_job *job)
+{
+    atomic_fetch_add_explicit(&near->stats->messages_sent, job->chunks, memory_order_relaxed);
+    atomic_fetch_add_explicit(&near->stats->bytes_sent, job->nbytes, memory_order_relaxed);
+}
+
 bool nx_near_leave(struct nx_near *near, uint64_t k, const struct nx_near_job *job)
 {
     nexar_comm *comm = near->comm;
@@ -185,6 +193,8 @@ bool nx_near_leave(struct nx_near *near, uint64_t k, const struct nx_near_job *j
         return false;
     }
     near->last = (struct nx_near_past){0};
+    if (job != NULL)
+        count(near, job);
     if (job != NULL)
         near->last = (struct nx_near_past){.met = nx_near_meets(job),
                                            .well = true,

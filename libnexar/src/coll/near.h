@@ -66,6 +66,7 @@ struct nx_near {
     uint8_t *slots;
     size_t slot;              /* bytes */
     uint64_t members, others; /* of the host, by index */
+    struct nx_way_stats *stats;
     /* the communicator's lock */
     uint64_t numbered;     /* operations that have begun here */
     _Atomic uint64_t turn; /* the one that may run, those before it have ended; anybody may read it */
@@ -90,8 +91,9 @@ struct nx_near_job {
     uint64_t k, call, sequence;
     /* set by nx_near_cut */
     uint32_t chunks, c;
-    size_t per;  /* elements of a chunk */
-    bool inside; /* what travels is in the lines */
+    size_t per;      /* elements of a chunk */
+    uint64_t nbytes; /* that were written for others */
+    bool inside;     /* what travels is in the lines */
     bool sliced;
     uint8_t phase;
     uint32_t q; /* the ranks before it are there */
@@ -126,9 +128,9 @@ static inline bool nx_near_there(const struct nx_near_want *w)
 
 /* Cuts it into chunks. */
 void nx_near_cut(struct nx_near_job *job);
-/* Whether this rank has a part in the chunk, and puts it there. */
+/* Whether this rank has a part in the chunk, and puts it there: so many bytes. */
 bool nx_near_writes(const struct nx_near_job *job);
-void nx_near_write(const struct nx_near_job *job);
+size_t nx_near_write(const struct nx_near_job *job);
 /* Whether `rank` must have published the chunk before it is read. */
 bool nx_near_needs(const struct nx_near_job *job, uint32_t rank);
 void nx_near_read(const struct nx_near_job *job);

@@ -161,7 +161,7 @@ enum nx_near_state nx_near_job_step(struct nx_near_job *job)
         st = may_write(job);
         if (st != NX_NEAR_MORE)
             return st;
-        nx_near_write(job);
+        job->nbytes += nx_near_write(job);
         publish(job);
         next(job, READING);
     }

@@ -49,6 +49,7 @@ void nx_near_cut(struct nx_near_job *job)
     size_t blocks = has_blocks(job) ? job->shape->n : 1;
 
     job->c = job->q = job->phase = 0;
+    job->nbytes = 0;
     job->sliced = (job->coll == NX_COLL_ALL_REDUCE || job->coll == NX_COLL_REDUCE) && nbytes > FLAT;
     job->inside = nbytes <= NX_NEAR_INLINE / blocks;
     if (!job->sliced && room > PIECE)
@@ -233,23 +234,31 @@ static void write_blocks(const struct nx_near_job *job)
     }
 }
 
-void nx_near_write(const struct nx_near_job *job)
+size_t nx_near_write(const struct nx_near_job *job)
 {
     struct nx_range p = part(job);
-    size_t nbytes = p.count * job->args->element;
+    size_t element = job->args->element, nbytes = p.count * element;
+    size_t slice = job->sliced ? slice_of(job, job->shape->rank).count * element : 0;
 
     if (!nx_near_writes(job) || nbytes == 0)
-        return;
-    if (job->sliced && job->c % 2 == 1)
+        return 0;
+    if (job->sliced && job->c % 2 == 1) {
         sum_slice(job);
-    else if (job->sliced)
+        return slice;
+    }
+    if (job->sliced) {
         give_slices(job);
-    else if (has_blocks(job))
+        return nbytes - slice;
+    }
+    if (has_blocks(job)) {
         write_blocks(job);
-    else if (job->coll == NX_COLL_BROADCAST)
-        copy(data_of(job, job->shape->rank), block_of(job, job->args->recv, 0, p.off), nbytes);
-    else if (!to_root(job) || !is_root(job))
-        copy(data_of(job, job->shape->rank), own(job, p.off), nbytes);
+        return (job->shape->n - 1) * nbytes;
+    }
+    if (to_root(job) && is_root(job))
+        return 0;
+    copy(data_of(job, job->shape->rank),
+         job->coll == NX_COLL_BROADCAST ? block_of(job, job->args->recv, 0, p.off) : own(job, p.off), nbytes);
+    return nbytes;
 }
 
 /* ---- reading ---- */

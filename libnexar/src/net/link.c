@@ -304,7 +304,7 @@ bool nx_link_handle(nexar_link *link, const struct nx_message *m)
             return keep_early(link, &m->way_tell.bytes);
         if (link->half != NULL && m->way_tell.generation == link->generation)
             link->way->module->told(link->half, m->way_tell.bytes.data, m->way_tell.bytes.len);
-        return m->way_tell.generation <= link->generation;
+        return link->state != NX_LINK_NONE && m->way_tell.generation <= link->generation;
     default:
         return on_lost(link, &m->way_lost);
     }

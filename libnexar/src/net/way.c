@@ -140,6 +140,15 @@ void *nx_way_self(struct nx_net *net, const char *name)
     return NULL;
 }
 
+struct nx_way_stats *nx_way_stats_of(struct nx_net *net, const char *name)
+{
+    for (uint32_t i = 0; net->ways != NULL && i < net->ways->count; i++) {
+        if (strcmp(net->ways->way[i].module->name, name) == 0)
+            return &net->ways->way[i].stats;
+    }
+    return NULL;
+}
+
 /* ---- agreeing ---- */
 
 static bool is_near(const struct nexar_node *node, uint32_t rank)

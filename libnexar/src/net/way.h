@@ -152,6 +152,8 @@ void nx_ways_close(struct nx_net *net);
 
 /* A module's own object on this node, or NULL. */
 void *nx_way_self(struct nx_net *net, const char *name);
+/* Its counters, likewise. */
+struct nx_way_stats *nx_way_stats_of(struct nx_net *net, const char *name);
 
 /* The links of a connection that has just been bound to its peer. */
 nexar_status nx_links_init(nexar_conn *conn);
