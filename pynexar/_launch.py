@@ -16,6 +16,7 @@ from . import launched
 from ._ffi.call import index, usage
 from .cli.processes import die_with_parent
 from .config import Config
+from .errors import PeerLost
 from .seed import Seed
 
 __all__ = ["launch"]
@@ -57,9 +58,10 @@ def launch(fn: Callable[..., T], n: int, *args: Any, config: Config | None = Non
             _collect(ranks)
         finally:
             _end(ranks)
-    failed = sorted((rank for rank in ranks if rank.failed_at), key=lambda rank: rank.failed_at)
+    failed = [(rank.failed_at, rank.error()) for rank in ranks if rank.failed_at]
     if failed:
-        raise failed[0].error()
+        # Ranks may learn that another one is gone before its end is noticed here: it failed before them.
+        raise min(failed, key=lambda one: (isinstance(one[1], PeerLost), one[0]))[1]
     return [pickle.loads(rank.result) for rank in ranks]
 
 

@@ -65,21 +65,30 @@ static void rung(void *arg, uint32_t events)
 
 void nx_shm_died(struct nx_shm *shm, uint32_t index)
 {
-    uint64_t before = atomic_fetch_or(&shm->seg.header->dead, bit(index));
+    struct nx_shm_header *header = shm->seg.header;
+    uint64_t before = atomic_fetch_or(&header->dead, bit(index));
 
-    if ((before & bit(index)) == 0)
-        nx_shm_wake(shm, UINT64_MAX);
+    if ((before & bit(index)) != 0)
+        return;
+    atomic_store(&header->died[atomic_fetch_add(&header->deaths, 1) % NX_SHM_RANKS], (uint8_t)(index + 1));
+    nx_shm_wake(shm, UINT64_MAX);
 }
 
-/* Who has died is told of once. */
+/* Who has died that was not told of: member + 1, or 0. */
+static uint32_t next_dead(const struct nx_shm *shm)
+{
+    return shm->mourned == NX_SHM_RANKS ? 0 : atomic_load(&shm->seg.header->died[shm->mourned]);
+}
+
+/* In the order in which they died: others may have ended because the first did. */
 static void mourn(struct nx_shm *shm)
 {
-    uint64_t dead = nx_shm_dead(shm) & ~shm->mourned;
+    uint32_t i;
 
-    shm->mourned |= dead;
-    for (uint32_t i = 0; i < shm->size; i++) {
-        if ((dead & bit(i)) != 0 && shm->half[i] != NULL)
-            shm->host->suspect(shm->half[i]->link, "its process has ended");
+    while ((i = next_dead(shm)) != 0) {
+        shm->mourned++;
+        if (i <= shm->size && shm->half[i - 1] != NULL)
+            shm->host->suspect(shm->half[i - 1]->link, "its process has ended");
     }
 }
 
@@ -88,8 +97,7 @@ static bool poll_rings(struct nx_poller *poller)
     struct nx_shm *shm = nx_container_of(poller, struct nx_shm, poller);
     bool did = false;
 
-    if (nx_shm_dead(shm) != shm->mourned)
-        mourn(shm);
+    mourn(shm);
     for (uint32_t i = 0; i < shm->size; i++) {
         struct nx_shm_half *half = shm->half[i];
         nexar_status st;
@@ -129,7 +137,7 @@ static bool doze(struct nx_poller *poller)
         if (atomic_load_explicit(&half->queued, memory_order_relaxed) != 0)
             ring(shm, i); /* it may be at work elsewhere, and only its taking something makes room */
     }
-    return nx_shm_dead(shm) == shm->mourned;
+    return next_dead(shm) == 0;
 }
 
 /* ---- links ---- */

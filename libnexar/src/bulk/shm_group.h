@@ -44,7 +44,7 @@ struct nx_shm {
     struct nx_shm_wire wire[NX_SHM_RANKS];
     struct nx_list strangers; /* struct nx_shm_wire */
     uint32_t stranger_count;
-    uint64_t mourned; /* dead members that were told of */
+    uint32_t mourned; /* how many of the dead were told of */
     struct nx_poller poller;
     bool polled; /* it is in the engine's list */
 };

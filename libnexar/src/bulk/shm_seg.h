@@ -22,6 +22,8 @@ struct nx_shm_header {
     uint32_t members, data;                          /* bytes of each byte ring */
     _Alignas(NX_SHM_LINE) _Atomic uint64_t sleepers; /* bit r: member r sleeps, or is about to */
     _Alignas(NX_SHM_LINE) _Atomic uint64_t dead;
+    _Atomic uint32_t deaths;
+    _Atomic uint8_t died[NX_SHM_RANKS]; /* in the order in which they did: member + 1; 0: none yet */
     _Alignas(NX_SHM_LINE) struct nx_shm_area area[NX_SHM_AREAS];
 };
 
