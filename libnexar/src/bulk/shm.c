@@ -15,6 +15,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+static const nx_time MOURNING = 200 * NX_MS;
+
 /* ---- sleeping and waking ---- */
 
 static uint64_t bit(uint32_t index)
@@ -80,13 +82,22 @@ static uint32_t next_dead(const struct nx_shm *shm)
     return shm->mourned == NX_SHM_RANKS ? 0 : atomic_load(&shm->seg.header->died[shm->mourned]);
 }
 
-/* In the order in which they died: others may have ended because the first did. */
+/* The core finds out about each by itself, which takes a moment. */
+static bool is_mourning(const struct nx_shm *shm)
+{
+    uint32_t last = shm->mourned == 0 ? 0 : atomic_load(&shm->seg.header->died[shm->mourned - 1]);
+
+    return last != 0 && last <= shm->size && shm->half[last - 1] != NULL && nx_now() - shm->mourned_at < MOURNING;
+}
+
+/* One after the other, in the order in which they died: others may have ended because the first did. */
 static void mourn(struct nx_shm *shm)
 {
     uint32_t i;
 
-    while ((i = next_dead(shm)) != 0) {
+    while ((i = next_dead(shm)) != 0 && !is_mourning(shm)) {
         shm->mourned++;
+        shm->mourned_at = nx_now();
         if (i <= shm->size && shm->half[i - 1] != NULL)
             shm->host->suspect(shm->half[i - 1]->link, "its process has ended");
     }

@@ -45,6 +45,7 @@ struct nx_shm {
     struct nx_list strangers; /* struct nx_shm_wire */
     uint32_t stranger_count;
     uint32_t mourned; /* how many of the dead were told of */
+    nx_time mourned_at;
     struct nx_poller poller;
     bool polled; /* it is in the engine's list */
 };
