@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
+from ctypes import byref
 from weakref import WeakSet
 
 from . import launched
@@ -13,6 +14,7 @@ from ._ffi.call import check, index, last_error, options, usage
 from ._handle import Handle
 from .collectives import Collectives, CollectivesNb
 from .groups import Groups
+from .hot import Cache
 from .objects import Objects, ObjectsNb
 from .op import Op
 from .p2p import ANY, P2p, P2pNb
@@ -66,6 +68,8 @@ class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
         self.made: WeakSet[Comm] = WeakSet()  # from this one
         self._turns = itertools.count()
         self._completions: Completions | None = None
+        self.gate = _api.nexar_gate(pointer)  # of calls that do not take the lock
+        self.cache = Cache()
 
     def peer(self, rank: int) -> PeerConnection:
         """The connection to another rank: lanes of messages, extension slots, address.
@@ -178,12 +182,16 @@ class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
             self._sweep()
         opts = options(timeout, call, space)
         op = kind(self, value, finish)
-        self._in_use[id(op.pointer)] = (op.pointer, keep)
+        self.enter(op.pointer, keep)
         with self.lock:
             pointer = self.pointer(call)
             if function(handle or pointer, *arguments, opts, op.pointer) != _api.NEXAR_OK:
                 raise last_error()
         return op
+
+    def enter(self, pointer: _api.nexar_op, keep: Any) -> None:
+        """C may use `keep` until release()."""
+        self._in_use[id(pointer)] = (pointer, keep)
 
     def release(self, pointer: _api.nexar_op) -> None:
         """C is done with the memory of this op."""
@@ -210,6 +218,8 @@ class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
                 return
 
     def _release(self, pointer: _api.nexar_comm) -> None:
+        lib.nexar_gate_shut(byref(self.gate))
+        self.cache.empty()
         lib.nexar_comm_close(pointer)
         if self._completions is not None:
             self._completions.close()

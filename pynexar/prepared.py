@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._ffi.buffer import lies
 from .blocks import BlocksNb
 from .collectives import CollectivesNb
+from .hot import prepare, run
 from .p2p import P2pNb
 
 TYPE_CHECKING = False
@@ -22,18 +23,30 @@ class Prepared:
     """A call that can be repeated, on the same arrays: whatever they hold by then.  It keeps them alive.
 
     `prepared()` is the blocking call, `prepared.nb()` begins it and returns an Op.  Without `out=` every call gives the
-    same array.  Errors are those of the call.
+    same array.  Errors are those of the call.  It is for one thread at a time.
     """
 
-    __slots__ = ("_arguments", "_call", "_comm", "_named")
+    __slots__ = ("_arguments", "_call", "_comm", "_keep", "_named", "_ref", "hot")
 
     def __init__(self, comm: Comm, call: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._comm = comm
         self._call = call
         self._arguments = arguments
         self._named = named
+        self.hot = prepare(comm, call, *arguments, **named)  # None: not all of it fits into C's struct
+        self._ref = None if self.hot is None else self.hot.ref
+        self._keep = arguments[3]
 
     def __call__(self) -> Any:
+        hot = self.hot
+        if hot is not None:
+            try:
+                status = run(self._ref)
+            except BaseException:
+                hot.leave(self._keep)
+                raise
+            if not status or hot.ended(status, self._keep):
+                return hot.value
         return self.nb().complete()
 
     def nb(self) -> Op:

@@ -1,5 +1,5 @@
 # bench/: nexar-bench, over the public functions alone; nexar-yardstick, the same work on bare MsQuic; and the speed of
-# the reduction kernels and of the flight recorder.  None of them is installed.
+# the reduction kernels, of the flight recorder, and of pinning memory.  None of them is installed.
 
 set(bench "${PROJECT_SOURCE_DIR}/bench/c")
 
@@ -19,6 +19,10 @@ target_link_libraries(nexar-yardstick PRIVATE nexar_bench_result nexar_msquic ne
 add_executable(bench-record "${bench}/bench_record.c")
 target_link_libraries(bench-record PRIVATE nexar_flags)
 target_include_directories(bench-record PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include" "${src}")
+
+# Of registering memory for RDMA; no card is needed.
+add_executable(bench-pin "${bench}/bench_pin.c")
+target_link_libraries(bench-pin PRIVATE nexar_flags)
 
 # The same work by us and by others: a face is one file.  Those of other libraries are built where these are installed.
 file(GLOB face_sources CONFIGURE_DEPENDS "${bench}/faces/*.c")
@@ -53,7 +57,7 @@ foreach(mpi IN ITEMS openmpi mpich)
     endif()
 endforeach()
 
-foreach(program IN ITEMS nexar-bench nexar-yardstick bench-record face-nexar face-ssl)
+foreach(program IN ITEMS nexar-bench nexar-yardstick bench-record bench-pin face-nexar face-ssl)
     target_include_directories(${program} PRIVATE "${bench}")
     target_compile_definitions(${program} PRIVATE _GNU_SOURCE)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")

@@ -29,6 +29,10 @@ NEXAR_ANY = 4294967295
 NEXAR_FOREVER = 9223372036854775807
 NEXAR_NO_COLOR = 4294967295
 NEXAR_NO_RANK = 4294967295
+NEXAR_PREPARED_BUSY = 2
+NEXAR_PREPARED_CHANGED = 4
+NEXAR_PREPARED_SHUT = 3
+NEXAR_PREPARED_TOLD = 1
 NEXAR_REASON_MAX = 256
 
 # nexar_status
@@ -99,6 +103,21 @@ NEXAR_LANE_RELAY = 7
 NEXAR_PRIORITY_CRITICAL = 0
 NEXAR_PRIORITY_REALTIME = 1
 NEXAR_PRIORITY_BULK = 2
+
+# nexar_prepared_call
+NEXAR_PREPARED_SEND = 1
+NEXAR_PREPARED_RECV = 2
+NEXAR_PREPARED_ALL_REDUCE = 3
+NEXAR_PREPARED_REDUCE = 4
+NEXAR_PREPARED_SCAN = 5
+NEXAR_PREPARED_EXCLUSIVE_SCAN = 6
+NEXAR_PREPARED_BROADCAST = 7
+NEXAR_PREPARED_ALL_GATHER = 8
+NEXAR_PREPARED_GATHER = 9
+NEXAR_PREPARED_SCATTER = 10
+NEXAR_PREPARED_REDUCE_SCATTER = 11
+NEXAR_PREPARED_ALL_TO_ALL = 12
+NEXAR_PREPARED_BARRIER = 13
 
 # nexar_log_level
 NEXAR_LOG_ERROR = 0
@@ -302,6 +321,61 @@ class nexar_ext_key(Structure):
     _fields_ = (("size", c_uint32), ("reserved", c_uint32), ("name", c_char_p))
 
 
+class nexar_gate(Structure):
+    comm: Optional[nexar_comm]
+    users: int
+    reserved: int
+    _fields_ = (("comm", nexar_comm), ("users", c_uint32), ("reserved", c_uint32))
+
+
+class nexar_watch(Structure):
+    at: Optional[int]
+    was: Optional[int]
+    nbytes: int
+    _fields_ = (("at", c_void_p), ("was", c_void_p), ("nbytes", c_size_t))
+
+
+class nexar_prepared(Structure):
+    size: int
+    busy: int
+    call: int
+    dtype: int
+    op: int
+    rank: int
+    tag: int
+    watches: int
+    gate: Any
+    send: Optional[int]
+    recv: Optional[int]
+    count: int
+    opts: Any
+    watch: Any
+    running: Optional[nexar_op]
+    got: int
+    got_source: int
+    got_tag: int
+    _fields_ = (
+        ("size", c_uint32),
+        ("busy", c_uint32),
+        ("call", c_int),
+        ("dtype", c_int),
+        ("op", c_int),
+        ("rank", c_uint32),
+        ("tag", c_uint32),
+        ("watches", c_uint32),
+        ("gate", POINTER(nexar_gate)),
+        ("send", c_void_p),
+        ("recv", c_void_p),
+        ("count", c_size_t),
+        ("opts", POINTER(nexar_call_opts)),
+        ("watch", POINTER(nexar_watch)),
+        ("running", nexar_op),
+        ("got", c_uint64),
+        ("got_source", c_uint32),
+        ("got_tag", c_uint32),
+    )
+
+
 class Library:
     """What libnexar exports, with types."""
 
@@ -406,6 +480,8 @@ class Library:
     nexar_seed_join_string: Callable[[Optional[nexar_seed], Any, int], int]
     nexar_seed_wait: Callable[[Optional[nexar_seed], int], int]
     nexar_seed_close: Callable[[Optional[nexar_seed]], None]
+    nexar_prepared_run: Callable[[Any], int]
+    nexar_gate_shut: Callable[[Any], None]
     nexar_comm_stats: Callable[[Optional[nexar_comm], Any, int, Any], int]
     nexar_log_set: Callable[[Any, Optional[int]], None]
     nexar_log_set_level: Callable[[int], None]
@@ -422,6 +498,9 @@ STRUCTS = (
     nexar_config,
     nexar_config_field,
     nexar_ext_key,
+    nexar_gate,
+    nexar_watch,
+    nexar_prepared,
 )
 
 FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
@@ -735,6 +814,8 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_seed_join_string", c_int, (nexar_seed, c_char_p, c_size_t)),
     ("nexar_seed_wait", c_int, (nexar_seed, c_int64)),
     ("nexar_seed_close", None, (nexar_seed,)),
+    ("nexar_prepared_run", c_int32, (POINTER(nexar_prepared),)),
+    ("nexar_gate_shut", None, (POINTER(nexar_gate),)),
     ("nexar_comm_stats", c_int, (nexar_comm, c_char_p, c_size_t, POINTER(c_size_t))),
     ("nexar_log_set", None, (nexar_log_fn, c_void_p)),
     ("nexar_log_set_level", None, (c_int,)),

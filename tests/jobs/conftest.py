@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import hostkit
 import jobkit
+from hostkit import Host
 from jobkit import Start
 
 
@@ -31,3 +33,14 @@ def job(tmp_path: Path, start: Start) -> Start:
         return start(*jobkit.nexar("run", *options, str(path), *arguments), **more)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def namespaces() -> Iterator[list[str]]:
+    """Two hosts and, last, the switch, which knows them as host1 and host2."""
+    yield from hostkit.namespaces()
+
+
+@pytest.fixture
+def hosts(namespaces: list[str], start: Start) -> list[Host]:
+    return [Host(name, number, start) for number, name in enumerate(namespaces[:2], 1)]

@@ -1,5 +1,7 @@
 """A rank that checks every element of every result: `nexar run -n 4 matrix.py`, or `matrix.py N` with threads as ranks.
 
+`matrix.py once` makes one round alone, and says how many bytes took which way.
+
 What ranks put in is made of small integers, so that sums are exact in every type, and depends on rank and index, so
 that an element that is lost, doubled or in the wrong place shows.  Noise shows whether all ranks have the same bits.
 """
@@ -168,8 +170,17 @@ def run(comm: nx.Comm) -> str:
     return first
 
 
+def once(comm: nx.Comm) -> str:
+    digest = Member(comm).round()
+    ways = comm.stats()["transports"]
+    return " ".join([digest, *(f"{name}={way['bytes_sent']}" for name, way in sorted(ways.items()))])
+
+
 def main() -> None:
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["once"]:
+        with nx.init() as comm:
+            print(f"rank {comm.rank} of {comm.size}: {once(comm)}")
+    elif len(sys.argv) > 1:
         with nx.local_cluster(int(sys.argv[1])) as comms:
             for rank, digest in enumerate(comms.run(run)):
                 print(f"rank {rank} of {len(comms)}: {digest}")

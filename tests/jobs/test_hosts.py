@@ -1,26 +1,19 @@
-"""Jobs of two hosts: network namespaces with a switch between them, made here and taken away again.
-
-Each has what confuses programs on real hosts: a bridge of containers, which has the same address on both.
-"""
+"""Jobs of two hosts, which are network namespaces (hostkit.py): who finds whom, by which address, and what breaks."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jobkit
-from jobkit import Start
+from hostkit import Host, ip, launch
 
 SECRET = "0123456789abcdef0123456789abcdef"
 SCRIPT = textwrap.dedent(
@@ -36,79 +29,12 @@ SCRIPT = textwrap.dedent(
 N = 4
 
 
-class Host:
-    """A network namespace."""
-
-    def __init__(self, name: str, number: int, start: Start) -> None:
-        self.name = name
-        self.four = f"10.77.0.{number}"
-        self.six = f"fd77::{number}"
-        self._start = start
-
-    def start(self, *command: str, **more: Any) -> jobkit.Process:
-        return self._start("ip", "netns", "exec", self.name, *command, **more)
-
-
-def ip(*words: str) -> None:
-    result = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise PermissionError(f"ip {' '.join(words)}: {result.stderr.strip()}")
-
-
-@pytest.fixture(scope="module")
-def namespaces() -> Iterator[list[str]]:
-    """Two hosts and, last, the switch, which knows them as host1 and host2."""
-    if shutil.which("ip") is None:
-        pytest.skip("there is no ip (iproute2)")
-    names = [f"nexar-test-{os.getpid()}-{what}" for what in ("1", "2", "switch")]
-    switch = names[2]
-    made = []
-    try:
-        for name in names:
-            ip("netns", "add", name)
-            made.append(name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", switch, "link", "add", "switch", "up", "type", "bridge", "mcast_snooping", "0")
-        for number, name in enumerate(names[:2], 1):
-            port = f"host{number}"
-            ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", switch)
-            ip("-n", switch, "link", "set", port, "up", "master", "switch")
-            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
-            ip("-n", name, "addr", "add", f"fd77::{number}/64", "dev", "eth0", "nodad")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "add", "docker0", "up", "type", "bridge")
-            ip("-n", name, "addr", "add", "172.17.0.1/16", "dev", "docker0")
-        yield names
-    except PermissionError as error:
-        pytest.skip(f"network namespaces cannot be made here: {error}")
-    finally:
-        for name in made:
-            ip("netns", "del", name)
-
-
-@pytest.fixture
-def hosts(namespaces: list[str], start: Start) -> list[Host]:
-    return [Host(name, number, start) for number, name in enumerate(namespaces[:2], 1)]
-
-
 def said(processes: list[jobkit.Process]) -> dict[int, list[str]]:
     """Addresses of the other ranks by rank; every rank has the right sum."""
     text = "".join(process.stdout for process in processes)
     found = re.findall(rf"rank (\d) of {N} total {N * (N + 1) // 2} peers (.*)", text)
     assert len(found) == N, text + "".join(process.stderr for process in processes)
     return {int(rank): peers.split() for rank, peers in found}
-
-
-def launch(hosts: list[Host], script: Path, *options: str, **more: Any) -> list[jobkit.Process]:
-    """`nexar run` on both, the second with the first one's join string."""
-    arguments = ("run", "-n", str(N // 2), "--nnodes", "2")
-    first = hosts[0].start(*jobkit.nexar(*arguments, *options, str(script)), **more)
-    first.until(lambda: "--join @FILE" in first.stderr, "the command for the other host")
-    path = re.search(r"< (\S+\.join)$", first.stderr, re.MULTILINE)
-    assert path is not None
-    join = Path(path[1]).read_text()
-    second = hosts[1].start(*jobkit.nexar(*arguments, "--join", "-", str(script)), stdin=join, **more)
-    return [first, second]
 
 
 @pytest.mark.parametrize("bind", [None, "10.77.0.1", "fd77::1", "[fd77::1]:7077", "0.0.0.0", "::"])

@@ -33,3 +33,18 @@ def test_results_are_right_on_all_ranks_twice_and_after_silence(start: Start, n:
         assert sorted(int(rank) for rank, _ in found) == list(range(n))
         digests |= {digest for _, digest in found}
     assert len(digests) == 1  # bit by bit, and threads have the same as processes
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("n", [3, *(pytest.param(n, marks=pytest.mark.full) for n in (2, 4, 5, 8))])
+@pytest.mark.parametrize(("asked", "way"), [("shm", "shm"), ("tcp", "tcp"), ("quic", "quic"), ("auto", "shm")])
+def test_results_are_right_whichever_way_the_bytes_go(start: Start, n: int, asked: str, way: str) -> None:
+    job = start(*jobkit.nexar("run", "-n", str(n), PROGRAM, "once"), env={**PATIENT, "NEXAR_TRANSPORTS": asked})
+    assert job.wait(250) == 0, job.stderr
+    found = re.findall(rf"rank (\d+) of {n}: (\w+) (.*)", job.stdout)
+    assert sorted(int(rank) for rank, _, _ in found) == list(range(n))
+    assert len({digest for _, digest, _ in found}) == 1
+    for _, _, ways in found:
+        sent = {name: int(nbytes) for name, nbytes in (each.split("=") for each in ways.split())}
+        assert sent.pop(way) > 10_000_000
+        assert not any(sent.values()), ways

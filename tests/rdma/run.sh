@@ -32,7 +32,12 @@ done
 image=$(bash "$here/build.sh") || exit
 mkdir -p "$out"
 scratch=$(mktemp -d "$out/guest.XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
+machine=
+clean_up() {
+    [ -z "$machine" ] || kill "$machine" 2> /dev/null
+    rm -rf "$scratch" "$scratch.img"
+}
+trap clean_up EXIT
 libraries=$image/root/usr/lib/x86_64-linux-gnu:$image/root/lib/x86_64-linux-gnu
 
 # ---- the guest's file system, which is all in the initramfs ----
@@ -107,6 +112,7 @@ boot() {
     machine=$!
     watch_boot
     wait "$machine"
+    machine=
 }
 
 # A machine that has not come up in a minute never will.
@@ -142,14 +148,13 @@ report() {
 }
 
 fill "$@"
-trap 'rm -rf "$scratch" "$scratch.img"' EXIT
 accel=$(accelerator)
 began=$SECONDS
-boot "$accel" 240
+boot "$accel" 300
 if ! grep -q '^UP' "$out/checks.log"; then
     echo "the virtual machine ($accel) did not come up in $((SECONDS - began)) s: $(tail -n 1 "$out/qemu.log")"
     accel=tcg
-    boot "$accel" 240
+    boot "$accel" 300
 fi
 report
 if ! grep -q '^DONE' "$out/checks.log"; then

@@ -9,6 +9,7 @@
 #include "nexar/conn.h"
 #include "nexar/node.h"
 #include "nexar/op.h"
+#include "nexar/prepared.h"
 #include "nexar/stats.h"
 
 #endif

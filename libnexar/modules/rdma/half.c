@@ -1,7 +1,8 @@
 /* half.c - one end of a link: how the two ends come to a queue pair, its failure, its end.
  *
  * Owner: the engine.  Both ends tell their places and choose a pair of them; each makes a queue pair there and tells
- * its number; each says that it is up when it can take frames.  Who hears that sends. */
+ * its number; each says that it is up when it can take frames.  Who hears that sends one, and is ready when one has
+ * come: so ports that do not reach each other are known before any message depends on them. */
 #include "rdma.h"
 
 #include <stdio.h>
@@ -38,7 +39,7 @@ static void take_down(struct nx_rdma_half *h)
         *h->prev = h->next;
     if (h->next != NULL)
         h->next->prev = h->prev;
-    self->ready -= h->stage == NX_RDMA_READY;
+    self->connected -= h->stage >= NX_RDMA_PROVES;
     nx_rdma_pair_free(h); /* first, so that the card touches none of the memory below */
     nx_rdma_large_drop(h);
     nx_rdma_send_drop(h);
@@ -157,14 +158,12 @@ static void on_places(struct nx_rdma_half *h, const struct nx_rdma_words *words)
     (void)say(h, &pair);
 }
 
-/* It may send when the peer is up, and frames are looked at from then on. */
-static void set_ready(struct nx_rdma_half *h)
+void nx_rdma_proven(struct nx_rdma_half *h)
 {
     struct nx_rdma *self = h->self;
     uint32_t rank = peer_rank(h);
 
     h->stage = NX_RDMA_READY;
-    self->ready++;
     self->known[rank / 8] = (uint8_t)(self->known[rank / 8] | 1u << (rank % 8));
     self->host->unwatch(h->timer);
     h->timer = NULL;
@@ -174,8 +173,14 @@ static void set_ready(struct nx_rdma_half *h)
     h->ops = (nexar_bulk_ops){
         .size = sizeof(h->ops), .flags = NEXAR_BULK_TAGGED, .send = nx_rdma_send, .backlog = nx_rdma_backlog};
     self->host->ready(h->host_link, &h->ops, h);
-    if (!h->detached)
-        nx_rdma_progress(h);
+}
+
+static void prove(struct nx_rdma_half *h)
+{
+    h->stage = NX_RDMA_PROVES;
+    h->self->connected++;
+    nx_rdma_prove(h);
+    nx_rdma_progress(h);
 }
 
 void nx_rdma_told(void *half, const void *bytes, size_t n)
@@ -194,7 +199,7 @@ void nx_rdma_told(void *half, const void *bytes, size_t n)
         h->up =
             nx_rdma_pair_connect(h, words.qpn, words.psn) && say(h, &(struct nx_rdma_words){.word = NX_RDMA_WORD_UP});
     } else if (words.word == NX_RDMA_WORD_UP && h->stage == NX_RDMA_PAIRS && h->up) {
-        set_ready(h);
+        prove(h);
     } else {
         nx_rdma_fail(h, false, "its words are out of turn");
     }

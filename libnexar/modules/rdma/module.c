@@ -102,11 +102,11 @@ static int poll_all(void *arg)
     struct nx_rdma *self = arg;
     bool did = false;
 
-    if (self->ready > NX_RDMA_POLLED)
+    if (self->connected > NX_RDMA_POLLED)
         return 0;
     for (struct nx_rdma_half *h = self->halves; h != NULL; h = self->next_half) {
         self->next_half = h->next;
-        if (h->stage == NX_RDMA_READY && !nx_rdma_over(h))
+        if (h->stage >= NX_RDMA_PROVES && !nx_rdma_over(h))
             did = nx_rdma_progress(h) || did;
     }
     return did;

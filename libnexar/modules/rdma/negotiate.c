@@ -121,8 +121,19 @@ static void fill(struct nx_rdma_place *p, struct nx_rdma *self, uint32_t device,
     p->routed = p->kind != NX_RDMA_IB && memcmp(p->gid, own, 16) == 0;
 }
 
-static uint32_t places_of(struct nx_rdma *self, uint32_t device, const uint8_t *own, struct ibv_gid_entry *gids,
-                          struct nx_rdma_place *out, uint32_t max)
+/* Which are told first, since not all may have a place. */
+static uint32_t class_of(const struct nx_rdma_place *p)
+{
+    if (p->routed)
+        return 0;
+    return p->kind == NX_RDMA_IB || (p->kind == NX_RDMA_ROCE_V2 && is_v4(p->gid)) ? 1 : 2;
+}
+
+enum { CLASSES = 3 };
+
+/* Those of a device, of one class. */
+static uint32_t places_of(struct nx_rdma *self, uint32_t device, uint32_t class, const uint8_t *own,
+                          struct ibv_gid_entry *gids, struct nx_rdma_place *out, uint32_t max)
 {
     struct nx_rdma_device *d = &self->device[device];
     ssize_t n = self->v->query_gid_table(d->context, gids, GIDS_MAX, 0, sizeof(*gids));
@@ -142,7 +153,8 @@ static uint32_t places_of(struct nx_rdma *self, uint32_t device, const uint8_t *
             continue;
         if (port.link_layer != IBV_LINK_LAYER_ETHERNET && gid->gid_index != 0 && self->want_gid < 0)
             continue; /* those of InfiniBand lead to the same port */
-        fill(&out[count++], self, device, &port, gid, own);
+        fill(&out[count], self, device, &port, gid, own);
+        count += class_of(&out[count]) == class;
     }
     return count;
 }
@@ -158,9 +170,11 @@ uint32_t nx_rdma_places(struct nx_rdma *self, nexar_link *link, struct nx_rdma_p
     memset(own, 0, sizeof(own));
     if (link != NULL)
         own_address(self, link, own);
-    for (uint32_t i = 0; i < self->devices; i++) {
-        if (!self->device[i].dead)
-            count += places_of(self, i, own, gids, out + count, NX_RDMA_PLACES - count);
+    for (uint32_t class = 0; class < CLASSES; class ++) {
+        for (uint32_t i = 0; i < self->devices; i++) {
+            if (!self->device[i].dead)
+                count += places_of(self, i, class, own, gids, out + count, NX_RDMA_PLACES - count);
+        }
     }
     free(gids);
     return count;

@@ -5,8 +5,8 @@
 #include "rdma.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
     DEPTH_OUT = NX_RDMA_SLOTS + NX_RDMA_READS,
@@ -24,10 +24,13 @@ static uint64_t id_of(uint32_t what, uint32_t number)
 
 static bool get_memory(struct nx_rdma_half *h)
 {
-    h->memory = aligned_alloc(4096, NX_RDMA_MEMORY);
-    if (h->memory != NULL) {
-        memset(h->memory, 0, NX_RDMA_MEMORY);
-        h->memory_mr = nx_rdma_register(h, h->memory, NX_RDMA_MEMORY, IBV_ACCESS_LOCAL_WRITE);
+    void *p = mmap(NULL, NX_RDMA_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p != MAP_FAILED) {
+        h->memory = p;
+        /* Kernels before 5.12 would give the page that the card writes to a child. */
+        madvise(p, NX_RDMA_MEMORY, MADV_DONTFORK);
+        h->memory_mr = nx_rdma_register(h, p, NX_RDMA_MEMORY, IBV_ACCESS_LOCAL_WRITE);
     }
     if (h->memory_mr != NULL)
         return true;
@@ -121,7 +124,8 @@ void nx_rdma_pair_free(struct nx_rdma_half *h)
     h->cq = NULL;
     nx_rdma_deregister(h, h->memory_mr);
     h->memory_mr = NULL;
-    free(h->memory);
+    if (h->memory != NULL)
+        munmap(h->memory, NX_RDMA_MEMORY);
     h->memory = NULL;
 }
 

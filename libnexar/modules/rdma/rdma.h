@@ -33,7 +33,7 @@ enum {
     NX_RDMA_BOUNCE = 32 << 10,    /* bytes of one that goes through our memory */
     NX_RDMA_CLAIM_MAX = 16 << 20, /* bytes that are asked of the host at once */
     NX_RDMA_OPEN = 16,            /* messages that are being read */
-    NX_RDMA_DEVICES = 8,
+    NX_RDMA_DEVICES = 16,
     NX_RDMA_POLLED = 16, /* links that are looked at in each turn; of more, the completion channel says which */
     NX_RDMA_WHY = 200,
 };
@@ -102,7 +102,7 @@ struct nx_rdma {
     struct nx_rdma_device device[NX_RDMA_DEVICES];
     uint32_t devices;
     struct nx_rdma_half *halves, *next_half; /* the one after that which is looked at */
-    uint32_t ready;                          /* of these */
+    uint32_t connected;                      /* of these: their cards talk */
     nexar_watch *poll;
     uint8_t *known; /* a bit per rank with which it has worked */
     /* settings; const after open.  -1, or 0, or NULL: not set */
@@ -205,7 +205,7 @@ enum {
     NX_RDMA_MEMORY = NX_RDMA_BOUNCE_AT + NX_RDMA_READS * NX_RDMA_BOUNCE,
 };
 
-enum nx_rdma_stage { NX_RDMA_OFFERS, NX_RDMA_PAIRS, NX_RDMA_READY };
+enum nx_rdma_stage { NX_RDMA_OFFERS, NX_RDMA_PAIRS, NX_RDMA_PROVES, NX_RDMA_READY };
 
 struct nx_rdma_half {
     struct nx_rdma *self;
@@ -274,6 +274,9 @@ static inline bool nx_rdma_over(const struct nx_rdma_half *h)
 /* wr_id: what it was, in the upper half, and which. */
 enum { NX_RDMA_ID_RECV = 1, NX_RDMA_ID_SEND = 2, NX_RDMA_ID_READ = 3 };
 
+/* A frame has come over the cards: messages may follow. */
+void nx_rdma_proven(struct nx_rdma_half *h);
+
 /* qp.c.  false: it has failed, and said so. */
 bool nx_rdma_pair_new(struct nx_rdma_half *h);
 bool nx_rdma_pair_connect(struct nx_rdma_half *h, uint32_t qpn, uint32_t psn);
@@ -287,6 +290,8 @@ bool nx_rdma_post_read(struct nx_rdma_half *h, uint32_t number, void *to, uint32
 /* send.c */
 nexar_status nx_rdma_send(void *half, const nexar_bulk_message *m, nexar_bulk_done done, void *arg);
 uint64_t nx_rdma_backlog(void *half);
+/* Sends a frame without a message. */
+void nx_rdma_prove(struct nx_rdma_half *h);
 /* What the peer said of our frames: false if it cannot be. */
 bool nx_rdma_heard(struct nx_rdma_half *h, uint32_t eaten, uint32_t acks_eaten, uint32_t finished);
 void nx_rdma_left(struct nx_rdma_half *h); /* the card has read a frame of ours */

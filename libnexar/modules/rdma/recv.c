@@ -52,7 +52,8 @@ static void on_frame(struct nx_rdma_half *h, uint32_t slot, uint32_t nbytes)
         return;
     }
     f = frame_at(h, slot);
-    if (!is_whole(&f, nbytes) || (f.kind != NX_RDMA_ACK && h->in_count == NX_RDMA_CREDITS)) {
+    if (!is_whole(&f, nbytes) ||
+        (f.kind != NX_RDMA_ACK && (h->stage != NX_RDMA_READY || h->in_count == NX_RDMA_CREDITS))) {
         nx_rdma_fail(h, false, "it sent a frame that makes no sense");
         return;
     }
@@ -69,6 +70,8 @@ static void on_frame(struct nx_rdma_half *h, uint32_t slot, uint32_t nbytes)
     }
     if (nx_rdma_post_recv(h, slot))
         h->acks_eaten++;
+    if (h->stage == NX_RDMA_PROVES && !nx_rdma_over(h))
+        nx_rdma_proven(h);
 }
 
 static void resume(void *arg)
@@ -175,7 +178,7 @@ bool nx_rdma_progress(struct nx_rdma_half *h)
 {
     bool did = false;
 
-    if (h->busy || h->stage != NX_RDMA_READY) {
+    if (h->busy || h->stage < NX_RDMA_PROVES) {
         h->again = true; /* what has called is called by it */
         return false;
     }

@@ -84,6 +84,7 @@ static void *run(void *arg)
         while (!nx_pollers_leave() && atomic_load(&nx_engine.callers) == 0) {
             nx_pollers_awake();
             nx_turn_run();
+            nx_turn_events(0);
         }
         nx_inside = false;
         nx_turn_leave();

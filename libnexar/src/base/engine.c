@@ -208,6 +208,7 @@ void nx_engine_attend(void)
     while (!nx_pollers_leave()) {
         nx_pollers_awake();
         nx_turn_run();
+        nx_turn_events(0); /* however long memory keeps it: others must hear of us, and we of their end */
     }
     nx_inside = false;
     atomic_fetch_add_explicit(&nx_engine.led, 1, memory_order_relaxed);

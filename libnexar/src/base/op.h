@@ -121,4 +121,9 @@ static inline bool nx_op_done(struct nexar_op *op)
  * makes the op's error this thread's last error, and gives the op back.  `info` may be NULL. */
 nexar_status nx_op_return(struct nexar_op *op, nexar_op **op_out, nexar_recv_info *info);
 
+/* From now on a blocking call of this thread that is not done within NX_OP_LENT, or is interrupted by a signal, puts
+ * its op there and returns NEXAR_EAGAIN.  NULL: no more. */
+#define NX_OP_LENT (10 * NX_MS)
+void nx_op_lend(nexar_op **place);
+
 #endif

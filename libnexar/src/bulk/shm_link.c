@@ -228,7 +228,11 @@ bool nx_shm_link_ready(struct nx_shm_half *h)
 
     if (!ready && atomic_load_explicit(&h->queued, memory_order_relaxed) != 0) {
         nx_lock(&h->lock);
-        ready = nx_shm_tx_fits(&h->tx, 1);
+        if (!nx_list_empty(&h->queue)) {
+            struct nx_shm_out *out = nx_container_of(h->queue.next, struct nx_shm_out, link);
+
+            ready = nx_shm_tx_moves(&h->tx, out->nbytes - out->sent, out->first);
+        }
         nx_unlock(&h->lock);
     }
     return ready;

@@ -62,6 +62,13 @@ bool nx_shm_tx_fits(struct nx_shm_tx *tx, uint64_t nbytes)
     return tx->tail + fragments - tx->cells_taken <= NX_SHM_CELLS && off - tx->bytes_taken <= tx->data;
 }
 
+bool nx_shm_tx_moves(struct nx_shm_tx *tx, uint64_t left, bool first)
+{
+    uint32_t most = nx_shm_fragment(tx->data);
+
+    return has_room(tx, first && left <= NX_SHM_INLINE ? 0 : lines(left < most ? (uint32_t)left : most));
+}
+
 /* Copies `n` bytes of a list, from its byte `at` on. */
 static void gather(uint8_t *to, const nexar_iov *iov, uint64_t at, uint32_t n)
 {

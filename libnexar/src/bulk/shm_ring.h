@@ -67,6 +67,8 @@ static inline uint32_t nx_shm_fragment(uint32_t data)
 }
 /* Whether all of a message fits now. */
 bool nx_shm_tx_fits(struct nx_shm_tx *tx, uint64_t nbytes);
+/* Whether nx_shm_tx_put would send some of a message of which `left` bytes have not been sent. */
+bool nx_shm_tx_moves(struct nx_shm_tx *tx, uint64_t left, bool first);
 /* Writes a message, `*sent` of whose bytes are written already, as far as there is room; `first`: its head has not been
  * written.  False: the rest later. */
 bool nx_shm_tx_put(struct nx_shm_tx *tx, const void *head, uint32_t head_nbytes, const nexar_iov *iov, uint64_t nbytes,

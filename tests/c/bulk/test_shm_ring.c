@@ -62,6 +62,8 @@ static uint64_t length_of(uint32_t message)
 static void step_writer(struct pipe *p, struct writer *w)
 {
     nexar_iov iov[2];
+    bool moves, fresh;
+    uint64_t before;
 
     if (!w->open) {
         w->nbytes = length_of(w->message);
@@ -71,6 +73,9 @@ static void step_writer(struct pipe *p, struct writer *w)
         for (uint64_t i = 0; i < w->nbytes; i++)
             w->bytes[i] = byte_of(w->message, i);
     }
+    before = w->sent;
+    fresh = w->first;
+    moves = nx_shm_tx_moves(&p->tx, w->nbytes - w->sent, w->first);
     iov[0] = (nexar_iov){.base = w->bytes, .nbytes = w->nbytes / 3};
     iov[1] = (nexar_iov){.base = w->bytes + w->nbytes / 3, .nbytes = w->nbytes - w->nbytes / 3};
     if (w->first && nx_shm_tx_fits(&p->tx, w->nbytes)) {
@@ -79,6 +84,7 @@ static void step_writer(struct pipe *p, struct writer *w)
     } else {
         w->open = !nx_shm_tx_put(&p->tx, w->head, sizeof(w->head), iov, w->nbytes, &w->sent, &w->first);
     }
+    assert_int_equal(moves, !w->open || w->sent != before || w->first != fresh);
     w->message += !w->open;
 }
 

@@ -5,8 +5,9 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
-static uint32_t next_pair = 100;
+static uint32_t next_pair; /* another process has others: pairs of two processes do not reach each other */
 
 struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
 {
@@ -18,7 +19,7 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *init)
     pthread_mutex_lock(&fake_lock);
     p = fake_new(sizeof(*p));
     p->qp = (struct ibv_qp){.context = pd->context, .pd = pd, .send_cq = init->send_cq, .recv_cq = init->recv_cq};
-    p->qp.qp_num = next_pair++;
+    p->qp.qp_num = ((uint32_t)getpid() << 12 | (++next_pair & 0xfff)) & 0xffffff;
     p->qp.state = IBV_QPS_RESET;
     p->send.max = init->cap.max_send_wr;
     p->recv.max = init->cap.max_recv_wr;

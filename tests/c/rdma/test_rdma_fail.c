@@ -129,6 +129,21 @@ static void test_r7_an_end_that_fails_leaves_nobody_waiting(void **state)
     fake_close(pair);
 }
 
+/* Ports that were chosen, and do not reach each other: no message has depended on them. */
+static void test_ports_that_do_not_reach_each_other(void **state)
+{
+    struct fake_options o = kit_options(2);
+    struct fake_pair *pair;
+
+    (void)state;
+    verbs->cut(1);
+    pair = fake_open(&o);
+    assert_driven(fake_state(pair, 0) == FAKE_UNUSABLE && fake_state(pair, 1) == FAKE_UNUSABLE);
+    assert_non_null(strstr(pair->node[0].link.why, "retry"));
+    assert_int_equal(atomic_load(&pair->node[0].link.suspected), 0);
+    fake_close(pair);
+}
+
 /* ---- ends ---- */
 
 static void test_a_peer_that_is_gone_is_suspected(void **state)
@@ -373,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_r7_words_that_make_no_sense, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_r7_an_end_that_fails_leaves_nobody_waiting, kit_setup, kit_teardown),
+        cmocka_unit_test_setup_teardown(test_ports_that_do_not_reach_each_other, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_a_peer_that_is_gone_is_suspected, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_r8_everything_is_given_back_at_any_moment, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_events_of_devices, kit_setup, kit_teardown),

@@ -57,7 +57,7 @@ verify() {
 # die TRANSPORTS NETWORK RANKS HOSTS
 die() {
     folder=$(mktemp -d)
-    NEXAR_TRANSPORTS=$1 LAST_ENDS=137 job "$2" "$3" "$4" /nexar/rdma_rank die "$folder"
+    NEXAR_TRANSPORTS=$1 NEXAR_PEER_TIMEOUT=3 LAST_ENDS=137 job "$2" "$3" "$4" /nexar/rdma_rank die "$folder"
 }
 
 # lossy NETWORK COMMAND...: each port of the switch loses 1 % of all packets, and a quarter comes before others.
