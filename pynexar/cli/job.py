@@ -95,6 +95,7 @@ class Job:
         self._interrupted = 0  # by this signal
         self._seed_failed = False
         self._selector = selectors.DefaultSelector()
+        self._ends = processes.Ends()
 
     def run(self, control: socket.socket) -> int:
         """Runs the job to its end and returns the exit status for the launcher; see guard.run for `control`."""
@@ -144,6 +145,7 @@ class Job:
         if rank.pid == 0:
             self._be_rank(rank, launcher, gate, [end for _, end in pipes], word)
         os.close(gate)
+        self._ends.add(rank.pid)
         if self.raw:
             return
         try:
@@ -227,11 +229,15 @@ class Job:
                 key.data()
 
     def _reap(self) -> None:
+        for pid in self._ends.take():
+            for rank in self.ranks:
+                if rank.pid == pid:
+                    rank.ended_at = time.monotonic_ns()
         for pid, status in processes.reap().items():
             for rank in self.ranks:
                 if rank.pid == pid:
                     rank.status = status
-                    rank.ended_at = time.monotonic_ns()
+                    rank.ended_at = rank.ended_at or time.monotonic_ns()
                     if status != 0 and self._stage == self._running:
                         self._enter(self._terminate, _GRACE_AFTER_FAILURE)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 
 TYPE_CHECKING = False
@@ -88,6 +89,31 @@ def reap() -> dict[int, int]:
         if pid == 0:
             return ended
         ended[pid] = exit_status(status)
+
+
+class Ends:
+    """When processes end: in the order in which they did, also when they are asked for later."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._pids: dict[int, int] = {}
+
+    def add(self, pid: int) -> None:
+        try:
+            fd = os.pidfd_open(pid)
+        except (AttributeError, OSError):  # an old kernel, or an old Python: then the order is not known
+            return
+        self._pids[fd] = pid
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def take(self) -> list[int]:
+        """Those that have ended since the last time."""
+        ended = []
+        for fd, _ in self._epoll.poll(0):
+            self._epoll.unregister(fd)
+            os.close(fd)
+            ended.append(self._pids.pop(fd))
+        return ended
 
 
 def exit_status(wait_status: int) -> int:

@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -117,12 +118,39 @@ static void address_of(const char *name, struct sockaddr_un *a, socklen_t *len)
                        (size_t)snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, "nexar-%.*s", NAME, name));
 }
 
-static bool same_user(int fd)
+/* `pid`: 0 if it is one of another namespace. */
+static bool same_user(int fd, int32_t *pid)
 {
     struct ucred cred;
     socklen_t len = sizeof(cred);
 
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 || cred.uid != geteuid())
+        return false;
+    *pid = cred.pid;
+    return true;
+}
+
+static void process_ended(void *arg, uint32_t events)
+{
+    struct nx_shm_wire *wire = arg;
+
+    (void)events;
+    close_wire(wire);
+    nx_shm_died(wire->shm, wire->index);
+}
+
+/* Its socket has ended, as all that it had open does before the process itself: who starts processes is to know of that
+ * end not later than we do. */
+static void await_end(struct nx_shm_wire *wire)
+{
+    struct nx_shm *shm = wire->shm;
+
+    close_wire(wire);
+    if (wire->pid > 0 && wire->pid != getpid())
+        wire->fd = (int)syscall(SYS_pidfd_open, wire->pid, 0);
+    if (wire->fd < 0 ||
+        shm->host->watch_fd(shm->node, wire->fd, EPOLLIN, process_ended, wire, &wire->watch) != NEXAR_OK)
+        process_ended(wire, 0);
 }
 
 /* ---- verdicts ---- */
@@ -176,7 +204,11 @@ void nx_shm_group_fail(struct nx_shm *shm, const char *why)
 
 static void patience_ends(void *arg)
 {
-    nx_shm_group_fail(arg, "not all ranks of this host took part in time");
+    struct nx_shm *shm = arg;
+
+    if (shm->self != 0 && shm->seg.header != NULL)
+        return; /* the maker may have told the others that all have mapped it: the verdict is its, or its end */
+    nx_shm_group_fail(shm, "not all ranks of this host took part in time");
 }
 
 /* ---- a member ---- */
@@ -222,11 +254,12 @@ static void maker_says(void *arg, uint32_t events)
         return;
     }
     w.text[sizeof(w.text) - 1] = '\0';
+    if (shm->state == NX_SHM_SHARED) {
+        await_end(wire);
+        return;
+    }
     close_wire(wire);
-    if (shm->state == NX_SHM_SHARED)
-        nx_shm_died(shm, 0);
-    else
-        nx_shm_group_fail(shm, got > 0 && w.what == SAY_NO ? w.text : "the maker of the segment is gone");
+    nx_shm_group_fail(shm, got > 0 && w.what == SAY_NO ? w.text : "the maker of the segment is gone");
 }
 
 static void accept_invitation(struct nx_shm *shm, const struct words *w)
@@ -240,7 +273,7 @@ static void accept_invitation(struct nx_shm *shm, const struct words *w)
     hello.index = shm->self;
     memcpy(hello.token, w->token, sizeof(hello.token));
     wire->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (wire->fd < 0 || connect(wire->fd, (struct sockaddr *)&a, len) != 0 || !same_user(wire->fd) ||
+    if (wire->fd < 0 || connect(wire->fd, (struct sockaddr *)&a, len) != 0 || !same_user(wire->fd, &wire->pid) ||
         !send_words(wire->fd, &hello, &shm->bell[shm->self], 1) ||
         shm->host->watch_fd(shm->node, wire->fd, EPOLLIN, maker_says, wire, &wire->watch) != NEXAR_OK)
         nx_shm_group_fail(shm, "the rank that makes the segment cannot be reached by a local socket");
@@ -311,11 +344,12 @@ static void member_says(void *arg, uint32_t events)
         return;
     }
     w.text[sizeof(w.text) - 1] = '\0';
+    if (shm->state == NX_SHM_SHARED) {
+        await_end(wire);
+        return;
+    }
     close_wire(wire);
-    if (shm->state == NX_SHM_SHARED)
-        nx_shm_died(shm, wire->index);
-    else
-        nx_shm_group_fail(shm, got > 0 && w.what == SAY_NO ? w.text : "a rank of this host is gone");
+    nx_shm_group_fail(shm, got > 0 && w.what == SAY_NO ? w.text : "a rank of this host is gone");
 }
 
 static bool equal(const uint8_t *a, const uint8_t *b, size_t n)
@@ -353,6 +387,7 @@ static void stranger_says(void *arg, uint32_t events)
     shm->host->unwatch(wire->watch);
     wire->watch = NULL;
     place->fd = wire->fd;
+    place->pid = wire->pid;
     wire->fd = -1;
     drop_stranger(wire);
     if (shm->host->watch_fd(shm->node, place->fd, EPOLLIN, member_says, place, &place->watch) != NEXAR_OK)
@@ -366,17 +401,19 @@ static void accept_stranger(void *arg, uint32_t events)
     struct nx_shm *shm = arg;
     int fd = accept4(shm->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     struct nx_shm_wire *wire;
+    int32_t pid = 0;
 
     (void)events;
     if (fd < 0)
         return;
-    wire = shm->stranger_count < STRANGERS_MAX && same_user(fd) ? nx_calloc(1, sizeof(*wire)) : NULL;
+    wire = shm->stranger_count < STRANGERS_MAX && same_user(fd, &pid) ? nx_calloc(1, sizeof(*wire)) : NULL;
     if (wire == NULL) {
         close(fd);
         return;
     }
     wire->shm = shm;
     wire->fd = fd;
+    wire->pid = pid;
     wire->index = UINT32_MAX;
     nx_list_push_back(&shm->strangers, &wire->link);
     shm->stranger_count++;

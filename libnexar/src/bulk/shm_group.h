@@ -20,7 +20,8 @@ struct nx_shm_wire {
     struct nx_shm *shm;
     struct nx_list link; /* of those that have not said who they are */
     uint32_t index;      /* UINT32_MAX: not known yet */
-    int fd;              /* -1: none */
+    int fd;              /* -1: none; a socket, and after its end one that tells of the process's */
+    int32_t pid;         /* 0: not known here */
     nexar_watch *watch;
 };
 
