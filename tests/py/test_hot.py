@@ -193,6 +193,11 @@ class InterruptedHereError(Exception):
     pass
 
 
+def interrupted(seconds: float, call: Callable[[], Any]) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    call()
+
+
 @pytest.mark.parametrize("prepared", [True, False])
 def test_signals_interrupt(cluster: Cluster, *, prepared: bool) -> None:
     comm = cluster(1)[0]
@@ -208,9 +213,8 @@ def test_signals_interrupt(cluster: Cluster, *, prepared: bool) -> None:
     before = signal.signal(signal.SIGALRM, stop)
     try:
         for seconds in (0.001, 0.009, 0.05, 0.3):
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            with pytest.raises(InterruptedHereError):
-                recv()
+            with pytest.raises(InterruptedHereError):  # also by a signal that comes before the receive
+                interrupted(seconds, recv)
             x[:] = seconds
             comm.send(x, 0, 3)  # the receive that was interrupted does not take it
             assert recv() == nx.Status(0, 3, 16)
