@@ -348,14 +348,17 @@ static void traffic(nexar_comm *comm, void *arg)
     atomic_store(&enough, true);
 }
 
+/* Every second time it waits until the link is ready: one that never is, is tried again ever more rarely. */
 static void *breaker(void *arg)
 {
     struct job *job = arg;
     uint32_t seed = 1;
 
-    while (!atomic_load(&enough)) {
+    for (uint32_t round = 0; !atomic_load(&enough); round++) {
         nexar_link *link = link_of(job->comm[seed & 1]);
 
+        while (round % 2 == 0 && !atomic_load(&link->ready) && !atomic_load(&enough))
+            sched_yield();
         seed = seed * 1664525 + 1013904223;
         for (uint32_t k = 0; k < (seed >> 20); k++)
             sched_yield();
