@@ -179,36 +179,51 @@ static void end(struct rank *me, bool well)
     me->running = false;
 }
 
-static bool any_runs(const struct world *w)
+/* What all ranks call, one after the other, each at its own pace. */
+struct call {
+    enum nx_coll coll;
+    uint32_t root;
+    size_t count;
+    uint32_t patience; /* steps after which a rank that is in it fails */
+};
+
+static void step(struct world *w, uint32_t r, const struct call *calls, uint64_t *done, uint32_t *steps)
 {
-    for (uint32_t r = 0; r < w->n; r++) {
-        if (w->rank[r].running)
-            return true;
+    struct rank *me = &w->rank[r];
+    const struct call *call = &calls[*done];
+    enum nx_near_state st;
+
+    if (!me->running) {
+        begin(w, r, call->coll, *done + 1, call->root, call->count);
+        *steps = 0;
     }
-    return false;
-}
-
-/* `steps`: of one rank chosen at random, after which all ranks that are still in it fail. */
-static void run(struct world *w, enum nx_coll coll, uint64_t k, uint32_t root, size_t count, uint32_t steps)
-{
-    for (uint32_t r = 0; r < w->n; r++)
-        begin(w, r, coll, k, root, count);
-    for (uint32_t i = 0; any_runs(w) && i < steps; i++) {
-        struct rank *me = &w->rank[rng_below(&w->rng, w->n)];
-        enum nx_near_state st = me->running ? nx_near_job_step(&me->job) : NX_NEAR_MORE;
-
-        assert_true(st != NX_NEAR_MISFIT);
-        if (st != NX_NEAR_DONE)
-            continue;
+    st = nx_near_job_step(&me->job);
+    assert_true(st != NX_NEAR_MISFIT);
+    if (st == NX_NEAR_DONE) {
         for (size_t x = 0; x < me->recv_count; x++)
             assert_true(me->recv[x] == me->expect[x]);
         end(me, true);
+    } else if (++*steps > call->patience) {
+        end(me, false);
     }
-    for (uint32_t r = 0; r < w->n; r++) {
-        if (w->rank[r].running) {
-            assert_true(steps != UINT32_MAX); /* none waits for ever */
-            end(&w->rank[r], false);
-        }
+    *done += !me->running;
+}
+
+static void run(struct world *w, const struct call *calls, uint64_t n)
+{
+    uint64_t done[RANKS_MAX] = {0}, left = w->n * n;
+    uint32_t steps[RANKS_MAX] = {0}, idle = 0;
+
+    while (left > 0) {
+        uint32_t r = (uint32_t)rng_below(&w->rng, w->n);
+        uint64_t before = done[r];
+        uint32_t in_a_row = 1 + (uint32_t)rng_below(&w->rng, 8); /* some run ahead */
+
+        for (uint32_t i = 0; i < in_a_row && done[r] < n; i++)
+            step(w, r, calls, &done[r], &steps[r]);
+        left -= done[r] - before;
+        idle = done[r] != before ? 0 : idle + 1;
+        assert_true(idle < 10000000); /* none waits for ever */
     }
 }
 
@@ -227,17 +242,18 @@ static void test_all_kinds_in_any_order(void **state)
 
     (void)state;
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        struct call calls[OPERATIONS];
         struct world w;
 
         setup(&w, sizes[s], 7 + s);
-        for (uint64_t k = 1; k <= OPERATIONS; k++) {
-            enum nx_coll coll = kinds[rng_below(&w.rng, KINDS)];
-            uint32_t root = (uint32_t)rng_below(&w.rng, w.n);
-            bool fails = rng_below(&w.rng, 4) == 0;
-
-            run(&w, coll, k, root, counts[rng_below(&w.rng, COUNTS)],
-                fails ? (uint32_t)rng_below(&w.rng, 200) : UINT32_MAX);
+        for (uint32_t i = 0; i < OPERATIONS; i++) {
+            calls[i] =
+                (struct call){.coll = kinds[rng_below(&w.rng, KINDS)],
+                              .root = (uint32_t)rng_below(&w.rng, w.n),
+                              .count = counts[rng_below(&w.rng, COUNTS)],
+                              .patience = rng_below(&w.rng, 4) == 0 ? (uint32_t)rng_below(&w.rng, 60) : UINT32_MAX};
         }
+        run(&w, calls, OPERATIONS);
         teardown(&w);
     }
 }
@@ -245,17 +261,18 @@ static void test_all_kinds_in_any_order(void **state)
 /* Each kind with each size, twice in a row. */
 static void test_each_size(void **state)
 {
+    struct call calls[COUNTS * KINDS * 2];
     struct world w;
-    uint64_t k = 1;
+    uint32_t n = 0;
 
     (void)state;
-    setup(&w, 3, 1);
-    for (size_t c = 0; c < COUNTS; c++) {
-        for (size_t i = 0; i < KINDS; i++, k += 2) {
-            run(&w, kinds[i], k, 1, counts[c], UINT32_MAX);
-            run(&w, kinds[i], k + 1, 2, counts[c], UINT32_MAX);
-        }
+    for (uint32_t c = 0; c < COUNTS; c++) {
+        for (uint32_t i = 0; i < KINDS * 2; i++)
+            calls[n++] =
+                (struct call){.coll = kinds[i / 2], .root = 1 + i % 2, .count = counts[c], .patience = UINT32_MAX};
     }
+    setup(&w, 3, 1);
+    run(&w, calls, n);
     teardown(&w);
 }
 
