@@ -122,7 +122,7 @@ if [ -e /nexar/libnexar_rdma.so ]; then
     check rdma_2 verify rdma rdma rdma 2 2
     check rdma_4 verify rdma rdma rdma 4 4 $M
     check rdma_auto_4 verify auto shm,rdma rdma 4 2 $M
-    check rdma_4_lossy lossy rdma verify rdma rdma rdma 4 4 262145
+    check rdma_4_lossy lossy rdma verify rdma rdma rdma 4 4 4096
     check rdma_port_down mend rdma,quic rdma rdma down up
     check rdma_killed die rdma rdma 4 4
 else
