@@ -337,7 +337,7 @@ static void say(const char *folder, const char *what)
         close(fd);
 }
 
-/* Sums that are right while the way breaks, without it, and when it is back; ends when all ranks have seen all three. */
+/* Sums that are right while the way breaks, without it, and when it is back; ends when all have seen all three. */
 static int mend(const char *folder, const char *way)
 {
     enum { WHOLE, BROKEN, BACK };

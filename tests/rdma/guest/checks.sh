@@ -73,9 +73,9 @@ lossy() {
     for n in 1 2 3 4; do
         tc -n "$lossy_network" -s qdisc show dev port-$n | grep dropped
         tc -n "$lossy_network" qdisc del dev port-$n root
-    done > /tmp/lost
-    cat /tmp/lost
-    grep -q 'dropped [1-9]' /tmp/lost || return 1 # else nothing has come this way
+    done > /run/lost
+    cat /run/lost
+    grep -q 'dropped [1-9]' /run/lost || return 1 # else nothing has come this way
     return $lossy_result
 }
 
