@@ -324,12 +324,60 @@ static int die(const char *folder)
     return meet(folder);
 }
 
+/* ---- a link that breaks and comes back ---- */
+
+static void say(const char *folder, const char *what)
+{
+    char path[256];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s-%u", folder, what, rank);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Sums that are right while the way breaks, without it, and when it is back; ends when all have seen all three. */
+static int mend(const char *folder, const char *way)
+{
+    enum { WHOLE, BROKEN, BACK };
+    static char json[1 << 16];
+    const size_t count = 50021;
+    int32_t *x = own(count), *y = array(count), seen = WHOLE, least;
+    double deadline = seconds() + 50;
+    uint64_t carried = 0;
+    size_t need;
+
+    CHECK(nexar_barrier(comm, NULL, NULL));
+    say(folder, "begun");
+    do {
+        memset(y, 0, count * sizeof(*y));
+        CHECK(nexar_all_reduce(comm, x, y, count, NEXAR_INT32, NEXAR_SUM, NULL, NULL));
+        must_be_sum(y, size, 0, count, "all_reduce");
+        CHECK(nexar_comm_stats(comm, json, sizeof(json), &need));
+        if (seen == WHOLE && counter(json, way, "lost") > 0) {
+            seen = BROKEN;
+            carried = counter(json, way, "messages_sent");
+            printf("rank %u: it broke, and QUIC carries\n", rank);
+            say(folder, "broken");
+        } else if (seen == BROKEN && counter(json, way, "messages_sent") > carried + 10) {
+            seen = BACK;
+            printf("rank %u: it is back\n", rank);
+        }
+        CHECK(nexar_all_reduce(comm, &seen, &least, 1, NEXAR_INT32, NEXAR_MIN, NULL, NULL));
+    } while (least != BACK && seconds() < deadline);
+    free(x);
+    free(y);
+    return least == BACK ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     int result = 2;
 
     if (argc < 3 || argc > 4) {
-        fprintf(stderr, "usage: %s verify WAYS [LONGEST-MESSAGE]\n       %s die FOLDER\n", argv[0], argv[0]);
+        fprintf(stderr, "usage: %s verify WAYS [LONGEST-MESSAGE]\n       %s die FOLDER\n       %s mend FOLDER WAY\n",
+                argv[0], argv[0], argv[0]);
         return 2;
     }
     CHECK(nexar_init(NULL, &comm));
@@ -341,6 +389,8 @@ int main(int argc, char **argv)
         result = verify(argv[2], argc == 4 ? strtoull(argv[3], NULL, 10) : SIZE_MAX);
     else if (strcmp(argv[1], "die") == 0)
         result = die(argv[2]);
+    else if (strcmp(argv[1], "mend") == 0 && argc == 4)
+        result = mend(argv[2], argv[3]);
     nexar_comm_close(comm);
     return result;
 }

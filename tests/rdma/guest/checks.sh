@@ -37,7 +37,8 @@ job() {
             NEXAR_MASTER_ADDR=10.77.0.1 ip netns exec "host-$host" \
                 unshare -m sh /nexar/ranks.sh $((last - each + 1)) $last "$@" &
         else
-            NEXAR_MASTER_ADDR=10.78.0.1 NEXAR_BIND=10.78.0.$host \
+            # By itself a rank could take any device, as all are on this machine.
+            NEXAR_MASTER_ADDR=10.78.0.1 NEXAR_BIND=10.78.0.$host NEXAR_RDMA_DEVICE=rxe-$host \
                 unshare -m sh /nexar/ranks.sh $((last - each + 1)) $last "$@" &
         fi
         started="$started $!"
@@ -62,18 +63,39 @@ die() {
 
 # lossy NETWORK COMMAND...: each port of the switch loses 1 % of all packets, and a quarter comes before others.
 lossy() {
-    network=$1
+    lossy_network=$1
     shift
     for n in 1 2 3 4; do
-        tc -n "$network" qdisc add dev port-$n root netem delay 1ms reorder 25% loss 1% || return 1
+        tc -n "$lossy_network" qdisc add dev port-$n root netem delay 1ms reorder 25% loss 1% || return 1
     done
     "$@"
     lossy_result=$?
     for n in 1 2 3 4; do
-        tc -n "$network" -s qdisc show dev port-$n | grep dropped
-        tc -n "$network" qdisc del dev port-$n root
-    done
+        tc -n "$lossy_network" -s qdisc show dev port-$n | grep dropped
+        tc -n "$lossy_network" qdisc del dev port-$n root
+    done > /run/lost
+    cat /run/lost
+    grep -q 'dropped [1-9]' /run/lost || return 1 # else nothing has come this way
     return $lossy_result
+}
+
+# until_there FILE: or until the job that was started last has ended.
+until_there() {
+    until [ -e "$1" ]; do
+        kill -0 $! || return 1
+        usleep 10000
+    done
+}
+
+# mend WAYS WAY NETWORK BREAK MEND: what is done to a port of the switch, and undone when both ends have noticed.
+mend() {
+    folder=$(mktemp -d)
+    NEXAR_TRANSPORTS=$1 NEXAR_PEER_TIMEOUT=$patient job "$3" 2 2 /nexar/rdma_rank mend "$folder" "$2" &
+    until_there "$folder/begun-0" || return 1
+    ip -n "$3" link set port-2 $4
+    until_there "$folder/broken-0" && until_there "$folder/broken-1"
+    ip -n "$3" link set port-2 $5
+    wait $!
 }
 
 # That verbs work at all: what is not so is none of our faults.
@@ -100,7 +122,8 @@ if [ -e /nexar/libnexar_rdma.so ]; then
     check rdma_2 verify rdma rdma rdma 2 2
     check rdma_4 verify rdma rdma rdma 4 4 $M
     check rdma_auto_4 verify auto shm,rdma rdma 4 2 $M
-    check rdma_4_lossy lossy rdma verify rdma rdma rdma 4 4 $M
+    check rdma_4_lossy lossy rdma verify rdma rdma rdma 4 4 4096
+    check rdma_port_down mend rdma,quic rdma rdma down up
     check rdma_killed die rdma rdma 4 4
 else
     echo "SKIP rdma the project was built without libnexar_rdma.so"

@@ -44,7 +44,7 @@ for n in 1 2 3 4; do
     ip -n host-$n link set lo up
     ip -n host-$n addr add 10.77.0.$n/24 dev eth0
     ip -n host-$n link set eth0 up
-    ip link add rdma-$n mtu 4200 type veth peer name port-$n netns rdma
+    ip link add rdma-$n mtu 4200 address 02:00:00:00:00:0$n type veth peer name port-$n netns rdma
     ip -n rdma link set port-$n mtu 4200 up master switch
     # All answer for their own address alone, and take what comes from another one of this machine.
     echo 1 > /proc/sys/net/ipv4/conf/rdma-$n/arp_ignore
@@ -56,6 +56,11 @@ for n in 1 2 3 4; do
     rdma link add rxe-$n type rxe netdev rdma-$n
 done
 rdma link add rxe-0 type rxe netdev lo
+for n in 1 2 3 4; do # known for ever: when the network loses the question who has an address, verbs do not ask again
+    for other in 1 2 3 4; do
+        [ $n = $other ] || ip neigh replace 10.78.0.$other lladdr 02:00:00:00:00:0$other nud permanent dev rdma-$n
+    done
+done
 read -r up _ < /proc/uptime
 echo "UP after $up s"
 . /nexar/checks.sh
