@@ -1,5 +1,5 @@
-/* Collectives in shared memory against what they should give: ranks that take their steps in random order, operations of
- * all kinds one after the other, some of which fail in the middle on all ranks. */
+/* Collectives in shared memory against what they should give: ranks that take their steps in random order, operations
+ * of all kinds one after the other, some of which fail in the middle on all ranks. */
 #include "bulk/shm_group.h"
 #include "check.h"
 #include "coll/near.h"
