@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,17 @@ def test_sigusr1_writes_a_dump(job: Callable[[int], list[Rank]], tmp_path: Path)
     members = job(2)
     members[0].begin("comm.recv(bytearray(1), 1, tag=4, timeout=60).nbytes")
     members[1].do("import signal; before = signal.signal(signal.SIGUSR1, lambda *_: print(end='', flush=True))")
-    since = [member.logged() for member in members]
-    for member in members:
-        os.kill(member.pid, signal.SIGUSR1)
-    members[0].until_logged("wrote .*nexar-0.json", since[0], timeout=60)
+    seen: dict[str, Any] = {"running": []}
+    deadline = time.monotonic() + 60
+    while not seen["running"] and time.monotonic() < deadline:  # until rank 0 has come to its call
+        since = members[0].logged()
+        for member in members:
+            os.kill(member.pid, signal.SIGUSR1)
+        members[0].until_logged("wrote .*nexar-0.json", since, timeout=60)
+        seen = json.loads((tmp_path / "dumps/nexar-0.json").read_text())
     members[1].do("comm.send(b'x', 0, tag=4)")
     assert members[0].end() == 1
     assert [path.name for path in (tmp_path / "dumps").iterdir()] == ["nexar-0.json"]  # rank 1 has its own handler
-    seen = json.loads((tmp_path / "dumps/nexar-0.json").read_text())
     assert seen["reason"] == "SIGUSR1"
     assert [(op["call"], op["src"], op["tag"]) for op in seen["running"]] == [("recv", 1, 4)]
     assert seen["running"][0]["state"].startswith("recv from rank 1 (")
