@@ -343,7 +343,7 @@ static _Atomic bool enough;
 static void traffic(nexar_comm *comm, void *arg)
 {
     (void)arg;
-    for (uint32_t i = 0; i < 60 / JOB_SHORTER; i++)
+    for (uint32_t i = 0; i < 16 / JOB_SHORTER + 2; i++)
         in_flight(comm, NULL);
     atomic_store(&enough, true);
 }
