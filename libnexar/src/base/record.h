@@ -1,8 +1,8 @@
 /* base/record.h - the flight recorder: what a node did last.  A ring of fixed size that is always on.
  *
  * Any thread, no lock: whoever ends an operation takes the next slot and fills it.  A reader sees a slot whole or not
- * at all; only two writers that are a whole ring apart, in the same slot at the same time, could mix theirs, and what
- * is read from it is for people alone. */
+ * at all.  A writer that finds another one in its slot, which began a whole ring before, leaves it alone: its record is
+ * lost. */
 #ifndef NX_BASE_RECORD_H
 #define NX_BASE_RECORD_H
 
@@ -34,8 +34,10 @@ struct nx_record {
     uint8_t kind;   /* enum nx_record_kind */
 };
 
+#define NX_RECORD_WRITING UINT64_MAX
+
 struct nx_record_slot {
-    _Atomic uint64_t number; /* of its record + 1; 0 while it is written */
+    _Atomic uint64_t number; /* of its record + 1; 0: none; NX_RECORD_WRITING */
     _Atomic uint64_t word[7];
 };
 
@@ -57,7 +59,8 @@ static inline void nx_record_put(struct nx_recorder *recorder, const struct nx_r
                         (uint64_t)r->peer << 32 | (uint64_t)r->status << 8 | r->kind};
 
     /* Each store is a release: who sees one of these words also sees that the number is not the old one any more. */
-    atomic_store_explicit(&slot->number, 0, memory_order_relaxed);
+    if (atomic_exchange_explicit(&slot->number, NX_RECORD_WRITING, memory_order_acquire) == NX_RECORD_WRITING)
+        return;
     for (int i = 0; i < 7; i++)
         atomic_store_explicit(&slot->word[i], word[i], memory_order_release);
     atomic_store_explicit(&slot->number, number + 1, memory_order_release);
