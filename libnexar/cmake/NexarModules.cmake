@@ -1,6 +1,9 @@
 # libnexar/modules: transports that are files of their own, since they need what most hosts do not have.  They are
 # written against nexar/ext.h alone and link to nothing of ours.
 
+# Those that can be built here.
+add_custom_target(nexar_modules)
+
 find_path(NEXAR_VERBS_INCLUDE_DIR infiniband/verbs.h)
 mark_as_advanced(NEXAR_VERBS_INCLUDE_DIR)
 if(NOT NEXAR_VERBS_INCLUDE_DIR)
@@ -25,3 +28,4 @@ if(NOT NEXAR_SANITIZE)
 endif()
 set_target_properties(nexar_rdma PROPERTIES
     C_VISIBILITY_PRESET hidden LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}" LINK_DEPENDS "${modules}/module.map")
+add_dependencies(nexar_modules nexar_rdma)
