@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+import pytest
+
 from jobkit import Start
 
 JOIN = """
@@ -15,6 +17,7 @@ JOIN = """
 """
 
 
+@pytest.mark.full
 def test_many_ranks_form_beside_others_that_take_the_cores(job: Start, start: Start) -> None:
     """Each of the 630 connections takes its two ranks some milliseconds of a core."""
     n = 36

@@ -96,6 +96,7 @@ struct nx_near_job {
     bool inside;     /* what travels is in the lines */
     bool sliced;
     uint8_t phase;
+    bool vain;  /* it waits for a rank that called something else and has given up: it will be told why */
     uint32_t q; /* the ranks before it are there */
     /* a rank that called something else */
     uint32_t peer;

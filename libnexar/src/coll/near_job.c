@@ -40,7 +40,7 @@ static void want_of(const struct nx_near_job *job, uint32_t q, struct nx_near_wa
         return;
     case READING:
         w->line = &line_of(job, q, job->k, job->c)->seq;
-        w->number = number_of(job, job->c);
+        w->number = job->vain ? UINT64_MAX : number_of(job, job->c);
     }
 }
 
@@ -135,8 +135,10 @@ static enum nx_near_state may_read(struct nx_near_job *job)
             continue;
         if (!is_there(job))
             return NX_NEAR_WAITS;
-        if (job->c == 0 && differs(job, line_of(job, job->q, job->k, 0), job->call, job->args->count, job->sequence))
-            return NX_NEAR_MISFIT;
+        if (job->c == 0 && differs(job, line_of(job, job->q, job->k, 0), job->call, job->args->count, job->sequence)) {
+            job->vain = atomic_load_explicit(&job->near->rank[job->q].failed, memory_order_acquire) >= job->k;
+            return job->vain ? NX_NEAR_WAITS : NX_NEAR_MISFIT;
+        }
     }
     return NX_NEAR_MORE;
 }

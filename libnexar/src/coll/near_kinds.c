@@ -50,6 +50,7 @@ void nx_near_cut(struct nx_near_job *job)
 
     job->c = job->q = job->phase = 0;
     job->nbytes = 0;
+    job->vain = false;
     job->sliced = (job->coll == NX_COLL_ALL_REDUCE || job->coll == NX_COLL_REDUCE) && nbytes > FLAT;
     job->inside = nbytes <= NX_NEAR_INLINE / blocks;
     if (!job->sliced && room > PIECE)

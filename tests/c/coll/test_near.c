@@ -295,6 +295,24 @@ static void test_who_called_something_else_is_found(void **state)
     teardown(&w);
 }
 
+/* Who called something else and has given up is not compared with: its reason is on its way. */
+static void test_who_has_given_up_is_waited_for(void **state)
+{
+    struct nx_near_want want;
+    struct world w;
+
+    (void)state;
+    setup(&w, 2, 3);
+    begin(&w, 0, NX_COLL_ALL_REDUCE, 1, 0, 10);
+    begin(&w, 1, NX_COLL_ALL_REDUCE, 1, 0, 11);
+    assert_int_equal(nx_near_job_step(&w.rank[0].job), NX_NEAR_WAITS);
+    end(&w.rank[0], false);
+    assert_int_equal(nx_near_job_step(&w.rank[1].job), NX_NEAR_WAITS);
+    nx_near_job_want(&w.rank[1].job, &want);
+    assert_false(nx_near_there(&want));
+    teardown(&w);
+}
+
 /* Two roots wait for nobody: the next operation finds it. */
 static void test_two_roots_are_found_by_what_follows(void **state)
 {
@@ -337,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_all_kinds_in_any_order),
         cmocka_unit_test(test_each_size),
         cmocka_unit_test(test_who_called_something_else_is_found),
+        cmocka_unit_test(test_who_has_given_up_is_waited_for),
         cmocka_unit_test(test_two_roots_are_found_by_what_follows),
         cmocka_unit_test(test_what_a_rank_that_left_still_owes),
     };
