@@ -58,8 +58,8 @@ configure_and_test() {
     build=$work/$name
     quietly "$build-configure.log" cmake -S "$root" -B "$build" -G Ninja "$@"
     quietly "$build-build.log" cmake --build "$build" --parallel "$cores"
-    "${prefix[@]}" ctest --test-dir "$build" --parallel "$cores" "${ctest_only[@]}" --output-on-failure --no-tests=error \
-        --output-junit "$work/results/$name.xml" --test-output-size-passed 1000000
+    "${prefix[@]}" ctest --test-dir "$build" --parallel "$cores" "${ctest_only[@]}" --output-on-failure \
+        --no-tests=error --output-junit "$work/results/$name.xml" --test-output-size-passed 1000000
 }
 
 # The library as it is built for users, and every ctest.
