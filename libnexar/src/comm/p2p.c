@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PEEK = 4096 }; /* receives of at most so many bytes wait a moment before they become an op */
+/* Receives of at most so many bytes wait a moment before they become an op; larger ones would be copied twice. */
+enum { PEEK = 64 };
 
 /* Where a message lies, or goes: one piece of memory, or a list of them. */
 struct place {
