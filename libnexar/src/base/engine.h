@@ -94,9 +94,13 @@ void nx_engine_set_spin(nx_time span, bool crowded);
 void nx_engine_add_work(int32_t change);
 /* After one was begun by a thread that does not wait for it. */
 void nx_engine_attend(void);
-/* Looks at memory for about a microsecond, and asks `there` each time that something has come, until it is true.  So a
- * caller finds what is about to come before it makes an operation of it. */
-bool nx_engine_peek(bool (*there)(void *arg), void *arg);
+/* A caller may look at memory itself for about a microsecond, and so find what is about to come before it makes an
+ * operation of it: begin (false: not now), NX_PEEKS times peek (true: something has come), end.  In between it is the
+ * engine. */
+enum { NX_PEEKS = 64 };
+bool nx_engine_peek_begin(void);
+bool nx_engine_peek(void);
+void nx_engine_peek_end(void);
 
 /* Any thread.  A timer fires once, on the engine. */
 void nx_timer_init(struct nx_timer *timer, void (*fire)(struct nx_timer *));

@@ -54,7 +54,7 @@ static void spin_missed(void)
 }
 
 enum {
-    LOOKS_FIRST = 64, /* at memory alone, before descriptors are looked at: about a microsecond */
+    LOOKS_FIRST = NX_PEEKS, /* at memory alone, before descriptors are looked at: about a microsecond */
     LOOKS = 16,
     LOOKS_CROWDED = 32, /* of a caller that gives its core away each time */
 };
@@ -83,25 +83,29 @@ bool nx_engine_glance(uint32_t looks)
     return looks < (crowded ? LOOKS_CROWDED : LOOKS_FIRST);
 }
 
-bool nx_engine_peek(bool (*there)(void *arg), void *arg)
+bool nx_engine_peek_begin(void)
 {
-    bool found = false;
-
     if (nx_inside || !nx_pollers_exist() || !nx_turn_take())
         return false;
     nx_inside = true;
     nx_pollers_awake();
-    for (uint32_t i = 0; i < LOOKS_FIRST && !found; i++) {
-        if (nx_pollers_poll())
-            found = there(arg);
-        else
-            nx_pause();
-    }
+    return true;
+}
+
+bool nx_engine_peek(void)
+{
+    if (nx_pollers_poll())
+        return true;
+    nx_pause();
+    return false;
+}
+
+void nx_engine_peek_end(void)
+{
     nx_inside = false;
     if (!nx_pollers_leave())
         nx_turn_wake();
     nx_turn_leave();
-    return found;
 }
 
 /* Holding the turn: polls, then sleeps, until the waiter is woken. */

@@ -360,7 +360,7 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
         job.near = comm->near;
         job.call = nx_call_pack(&args->call);
         nx_near_cut(&job);
-        if (job.chunks == 1 && op_out == NULL && opts == NULL && nx_near_try(comm, &job))
+        if (job.chunks <= NX_NEAR_AT_ONCE && op_out == NULL && opts == NULL && nx_near_try(comm, &job))
             return NEXAR_OK;
     }
     st = make_op(comm, key, args, &job, opts, &early, &op);

@@ -92,7 +92,7 @@ void nx_near_quiesce(nexar_comm *comm)
 
     do {
         nx_lock(&comm->lock);
-        busy = comm->near != NULL && comm->near->busy;
+        busy = comm->near != NULL && comm->near->busy != 0;
         nx_unlock(&comm->lock);
         if (busy)
             sched_yield(); /* it ends, or becomes an op, within microseconds */
@@ -187,6 +187,8 @@ bool nx_near_leave(struct nx_near *near, uint64_t k, const struct nx_near_job *j
 
     nx_lock(&comm->lock);
     turn = atomic_load_explicit(&near->turn, memory_order_relaxed);
+    if (near->busy == k)
+        near->busy = 0;
     if (k != turn) {
         near->skip[near->skips++] = k;
         nx_unlock(&comm->lock);

@@ -17,6 +17,7 @@
 enum {
     NX_NEAR_LINE = 128, /* two cache lines: neighbours are fetched in pairs */
     NX_NEAR_INLINE = 96,
+    NX_NEAR_AT_ONCE = 3, /* chunks */
 };
 
 struct nx_near_line {
@@ -70,7 +71,7 @@ struct nx_near {
     /* the communicator's lock */
     uint64_t numbered;     /* operations that have begun here */
     _Atomic uint64_t turn; /* the one that may run, those before it have ended; anybody may read it */
-    bool busy;             /* an operation that is none of the network's: nx_near_try */
+    uint64_t busy;         /* the operation that is none of the network's: nx_near_try; 0: there is none */
     uint64_t *skip;        /* owned: later ones that have ended, all of them early */
     size_t skips, skip_cap;
     struct nx_near_past last; /* operation turn - 1 */
@@ -161,7 +162,7 @@ bool nx_near_leave(struct nx_near *near, uint64_t k, const struct nx_near_job *j
 
 /* ---- near_run.c ---- */
 
-/* A blocking call of one chunk that the others make at about the same time.  True: it is done.  Else job->k is 0 and
+/* A blocking call of a few chunks that the others make at about the same time.  True: it is done.  Else job->k is 0 and
  * nothing has happened, or it has its numbers and has begun, and nx_near_handed is to be called when an op has taken it
  * over. */
 bool nx_near_try(nexar_comm *comm, struct nx_near_job *job);

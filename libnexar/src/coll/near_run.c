@@ -17,7 +17,7 @@ static bool pass(nexar_comm *comm, const struct nx_near_job *job)
 {
     const struct nx_coll_args *args = job->args;
     struct nx_coll_call call = {.sequence = job->sequence, .call = job->call, .count = args->count};
-    nx_time now = nx_now();
+    nx_time now = nx_now_about();
 
     if (args->finish != NULL)
         args->finish(args->result, args->results, comm->size);
@@ -40,7 +40,6 @@ bool nx_near_try(nexar_comm *comm, struct nx_near_job *job)
     struct nx_near *near = job->near;
     enum nx_near_state st;
     uint32_t looks = 0;
-    bool others;
 
     nx_lock(&comm->lock);
     if (!comm->broken && comm->aborted_count == 0 && near->numbered < atomic_load(&near->turn) &&
@@ -48,18 +47,18 @@ bool nx_near_try(nexar_comm *comm, struct nx_near_job *job)
         job->k = nx_near_enter(near);
     if (job->k != 0) {
         job->sequence = ++comm->sequence;
-        near->busy = true;
+        near->busy = job->k;
     }
     nx_unlock(&comm->lock);
     if (job->k == 0)
         return false;
     while ((st = nx_near_job_step(job)) != NX_NEAR_DONE) {
-        if (st == NX_NEAR_MISFIT || !nx_engine_glance(looks++))
+        if (st == NX_NEAR_MISFIT || (st == NX_NEAR_WAITS && !nx_engine_glance(looks++)))
             return false;
+        if (st == NX_NEAR_MORE)
+            looks = 0;
     }
-    others = pass(comm, job);
-    nx_near_handed(near);
-    if (others)
+    if (pass(comm, job))
         nx_engine_attend();
     return true;
 }
@@ -67,7 +66,7 @@ bool nx_near_try(nexar_comm *comm, struct nx_near_job *job)
 void nx_near_handed(struct nx_near *near)
 {
     nx_lock(&near->comm->lock);
-    near->busy = false;
+    near->busy = 0;
     nx_unlock(&near->comm->lock);
 }
 

@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Receives of at most so many bytes wait a moment before they become an op; larger ones would be copied twice. */
-enum { PEEK = 64 };
+/* Receives of at most so many bytes look out for their message for a moment before they become an op; larger messages
+ * come in pieces. */
+enum { LOOK_OUT = 64 << 10 };
 
 /* Where a message lies, or goes: one piece of memory, or a list of them. */
 struct place {
@@ -112,31 +113,34 @@ static bool send_now(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t 
     return true;
 }
 
-struct taking {
-    struct nx_lanes *lanes;
-    struct nx_recv *recv;
-};
-
-static bool take(void *arg)
+/* It comes while we look out for it. */
+static bool look_out(struct nx_lanes *lanes, struct nx_recv *recv, struct nx_scope *scope)
 {
-    struct taking *t = arg;
+    bool found = false;
 
-    return nx_lane_take(t->lanes, t->recv);
+    if (!nx_engine_peek_begin())
+        return false;
+    nx_expect(lanes, recv, scope);
+    for (int i = 0; i < NX_PEEKS && !found; i++)
+        found = nx_engine_peek() && (!nx_expected(lanes) || nx_lane_take(lanes, recv));
+    nx_expect_no_more(lanes);
+    nx_engine_peek_end();
+    return found;
 }
 
 /* A small message that is here already, or about to be, needs none either. */
 static bool recv_now(nexar_comm *comm, void *buf, size_t nbytes, const struct nx_key *key, const nexar_call_opts *opts,
                      nexar_recv_info *info)
 {
+    struct nx_lanes *lanes = &comm->net->lanes;
     struct nx_recv recv;
-    struct taking t = {.lanes = &comm->net->lanes, .recv = &recv};
 
     if (!are_fine(opts) || atomic_load_explicit(&comm->net->closed, memory_order_relaxed))
         return false;
     recv.key = *key;
     recv.dst = buf;
     recv.cap = nbytes;
-    if (!take(&t) && !(nbytes <= PEEK && nx_engine_peek(take, &t)))
+    if (!nx_lane_take(lanes, &recv) && !(nbytes <= LOOK_OUT && look_out(lanes, &recv, comm->scope)))
         return false;
     recv.from = nx_comm_rank_of(comm, recv.from);
     record(comm, NX_RECORD_RECV, recv.id, recv.from, recv.len);

@@ -45,6 +45,10 @@ void nx_arrive_move(struct nx_lanes *lanes, struct nx_msg *msg, struct nx_source
 /* The message is complete (NEXAR_OK) or will never be.  The message may not be used after this. */
 void nx_arrive_end(struct nx_lanes *lanes, struct nx_msg *msg, nexar_status status);
 
+/* A message that is all here.  True: somebody looked out for it, and has it.  False: nothing has happened. */
+bool nx_arrive_expected(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, struct nx_source *source,
+                        const uint8_t *payload);
+
 /* All of it in one, for a message of at most NX_MSG_SMALL bytes that are all here, on a stream of many.  NEXAR_OK: it
  * has been dealt with.  NEXAR_EAGAIN, NEXAR_ENOMEM, NEXAR_EPROTO: as nx_arrive_begin. */
 nexar_status nx_arrive_small(struct nx_lanes *lanes, uint32_t peer, const struct nx_head *head, bool ordered,

@@ -288,6 +288,14 @@ static void release_link(nexar_link *link)
 }
 
 /* `link` is held. */
+static uint64_t backlog_of(nexar_link *link)
+{
+    const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
+
+    return ops->backlog(atomic_load_explicit(&link->ops_self, memory_order_relaxed));
+}
+
+/* `link` is held. */
 static nexar_status send_by(nexar_link *link, struct nx_send_req *req, bool copy)
 {
     const nexar_bulk_ops *ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
@@ -341,18 +349,31 @@ nexar_status nx_carry(nexar_conn *conn, struct nx_send_req *req, bool copy)
     return NEXAR_ENOTSUP;
 }
 
+bool nx_carry_now(struct nx_peer *peer, struct nx_send_req *req, uint64_t backlog_max)
+{
+    nexar_link *link;
+    bool sent = false;
+
+    if (atomic_load_explicit(&peer->sure, memory_order_relaxed) == NULL)
+        return false;
+    atomic_fetch_add(&peer->sure_users, 1);
+    link = atomic_load(&peer->sure);
+    if (link != NULL && backlog_of(link) <= backlog_max)
+        sent = send_by(link, req, true) == NEXAR_OK;
+    atomic_fetch_sub_explicit(&peer->sure_users, 1, memory_order_release);
+    return sent;
+}
+
 uint64_t nx_carry_backlog(nexar_conn *conn)
 {
     uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < conn->link_count; i++) {
         nexar_link *link = &conn->links[i];
-        const nexar_bulk_ops *ops;
 
         if (!hold_link(link))
             continue;
-        ops = atomic_load_explicit(&link->ops, memory_order_relaxed);
-        bytes += ops->backlog(atomic_load_explicit(&link->ops_self, memory_order_relaxed));
+        bytes += backlog_of(link);
         release_link(link);
     }
     return bytes;

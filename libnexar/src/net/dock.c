@@ -28,8 +28,7 @@ static nexar_status asked_for(nexar_link *link, struct nx_reader *in)
 /* Reads a head into `a`.  NEXAR_ECLOSED: it was an answer, and is done with. */
 static nexar_status read_head(nexar_link *link, nexar_arrival *a, const void *head, uint32_t n, uint64_t nbytes)
 {
-    struct nx_reader in = nx_reader(head, n), none;
-    struct nx_parser parser;
+    struct nx_reader in = nx_reader(head, n);
     bool is_promise;
 
     if (link->half == NULL || atomic_load(&link->conn->ended))
@@ -43,18 +42,16 @@ static nexar_status read_head(nexar_link *link, nexar_arrival *a, const void *he
     if (n != NX_WAY_PLAIN && n != NX_WAY_PROMISE && n != NX_WAY_PLAIN + NX_WAY_TAIL &&
         n != NX_WAY_PROMISE + NX_WAY_TAIL)
         return no_head("whose head has another length than ours");
-    nx_parser_init(&parser, NX_DIALECT_OWN, UINT64_C(1) << 62);
-    if (nx_parser_next(&parser, &in, &none) != NX_PARSE_HEAD || parser.head.tag != NX_TAG_MESSAGE ||
-        nx_lane_framed(parser.head.lane))
+    if (nx_head_decode(nx_read(&in, NX_HEAD_MAX), UINT64_C(1) << 62, &a->head) != NX_STREAM_FINE ||
+        a->head.tag != NX_TAG_MESSAGE || nx_lane_framed(a->head.lane))
         return no_head("whose head is none");
-    a->head = parser.head;
     a->number = a->promise = 0;
     a->urgent = false;
     a->got = 0;
     if (n == NX_WAY_PROMISE || n == NX_WAY_PROMISE + NX_WAY_TAIL)
         a->promise = nx_read64(&in);
     is_promise = a->promise != 0 && (a->promise & NX_WAY_DATA) == 0;
-    if (parser.head.len != nbytes && !(is_promise && nbytes == 0 && n == NX_WAY_PROMISE))
+    if (a->head.len != nbytes && !(is_promise && nbytes == 0 && n == NX_WAY_PROMISE))
         return no_head("that is not as long as its head says");
     if (n == NX_WAY_PLAIN || n == NX_WAY_PROMISE)
         return NEXAR_OK;
@@ -231,6 +228,8 @@ static nexar_status whole(nexar_link *link, nexar_arrival *a, const void *payloa
 
     a->source.shared = true;
     a->source.whole = nbytes > NX_MSG_SMALL;
+    if (nx_arrive_expected(lanes, rank, &a->head, &a->source, payload))
+        return NEXAR_OK;
     if (nbytes <= NX_MSG_SMALL)
         return nx_arrive_small(lanes, rank, &a->head, ordered, &a->source, payload);
     a->msg = nx_arrive_begin(lanes, rank, &a->head, ordered, &a->source, &st);

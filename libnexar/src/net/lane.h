@@ -200,6 +200,9 @@ struct nx_lanes {
     uint64_t closed[NX_CLOSED_SCOPES];
     uint32_t closed_count; /* ever; a ring */
     struct nx_lane_peer *peer;
+    /* engine */
+    struct nx_recv *expected; /* see nx_expect, or NULL */
+    struct nx_scope *expected_scope;
 };
 
 nexar_status nx_lanes_init(struct nx_lanes *lanes, uint32_t size, const struct nx_lane_limits *limits,
@@ -212,6 +215,13 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
 
 /* If a message for it is here that is very small, it gets it now, and `done` is not called.  False: post it. */
 bool nx_lane_take(struct nx_lanes *lanes, struct nx_recv *recv);
+
+/* Engine.  From now on, until nx_expect_no_more, `recv` is looked out for by the caller, who holds the turn: P2P, without
+ * pieces, of a communicator that is not closed meanwhile.  A message for it that comes in one piece goes straight to
+ * its memory; then it is not expected any more, and `done` is not called. */
+void nx_expect(struct nx_lanes *lanes, struct nx_recv *recv, struct nx_scope *scope);
+bool nx_expected(const struct nx_lanes *lanes);
+void nx_expect_no_more(struct nx_lanes *lanes);
 
 /* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run.
  * A message that was being written into it goes back among the unread, unless it is one of a collective or so much of

@@ -144,9 +144,13 @@ static void detach(nexar_link *link, bool orderly)
 {
     void *half = link->half;
 
+    struct nx_peer *peer = atomic_load(&link->conn->peer);
+    nexar_link *self = link;
+
     if (atomic_exchange(&link->ready, false))
         atomic_fetch_sub(&link->way->stats.links, 1);
-    while (atomic_load(&link->users) != 0)
+    atomic_compare_exchange_strong(&peer->sure, &self, NULL);
+    while (atomic_load(&link->users) != 0 || atomic_load(&peer->sure_users) != 0)
         sched_yield(); /* a send that was quick enough; it does not block */
     link->half = NULL;
     if (half != NULL)
@@ -230,6 +234,8 @@ void nx_link_ready(nexar_link *link, const nexar_bulk_ops *ops, void *self)
     atomic_store(&link->ops_self, self);
     atomic_store(&link->ready, true);
     atomic_fetch_add(&link->way->stats.links, 1);
+    if (link == link->conn->links && (ops->flags & NEXAR_BULK_SURE) != 0 && (ops->flags & NEXAR_BULK_TAGGED) != 0)
+        atomic_store(&atomic_load(&link->conn->peer)->sure, link); /* the best there is */
     (void)nexar_conn_ext_set(link->conn, (ops->flags & NEXAR_BULK_TAGGED) != 0 ? &tagged_key : &bulk_key,
                              (void *)(uintptr_t)ops, NULL); /* for those who look; the link does not need it */
     nx_debug("%s with rank %u", link->way->module->name, peer_rank(link));

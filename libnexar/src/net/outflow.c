@@ -151,6 +151,16 @@ void nx_outflow_number(struct nx_send_req *req)
     req->numbered = true;
 }
 
+bool nx_outflow_unnumber(struct nx_send_req *req)
+{
+    uint32_t next = req->head.order + 1;
+
+    if (req->numbered && !atomic_compare_exchange_strong(req->order, &next, req->head.order))
+        return false;
+    req->numbered = false;
+    return true;
+}
+
 void nx_outflow_leave(struct nx_outflow *flow, struct nx_send_req *req)
 {
     req->flow = flow;

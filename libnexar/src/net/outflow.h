@@ -40,6 +40,8 @@ void nx_outflow_land(struct nx_send_req *req);
 
 /* Takes the next order number, once. */
 void nx_outflow_number(struct nx_send_req *req);
+/* It has not left: gives the number back, if it has one.  False: others follow it. */
+bool nx_outflow_unnumber(struct nx_send_req *req);
 
 /* The receiver holds the key back, or lets it go on.  NEXAR_EPROTO: there are too many of them. */
 nexar_status nx_outflow_hold(struct nx_peer *peer, const struct nx_key *key, bool hold);

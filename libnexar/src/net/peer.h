@@ -26,6 +26,8 @@ struct nx_peer {
     struct nx_hash flows; /* struct nx_outflow, see outflow.h */
     uint32_t held;        /* of these, by the receiver */
     /* atomic */
+    _Atomic(struct nexar_link *) sure; /* ready, and cannot fail; it stays, while `sure_users`.  See nx_carry_now */
+    _Atomic uint32_t sure_users;
     _Atomic uint32_t stopped; /* flows whose messages wait */
     _Atomic uint32_t order[NX_LANE_RELAY + 1];
 };

@@ -149,14 +149,24 @@ static void prepare(struct nx_peer *peer, struct nx_send_req *req)
 bool nx_send_now(struct nx_peer *peer, struct nx_send_req *req)
 {
     nexar_status st;
-    nexar_conn *conn = nx_peer_conn(peer, &st);
+    nexar_conn *conn;
+    uint64_t backlog;
     bool sent = false;
 
+    prepare(peer, req);
+    /* A larger one would be copied twice where it has to wait. */
+    backlog = req->payload_len <= peer->net->config.small_bytes ? BACKLOG_MAX : 0;
+    if (req->payload_len <= NX_EAGER_BYTES && atomic_load(&peer->stopped) == 0 && nx_carry_now(peer, req, backlog)) {
+        req->gathered = true;
+        return true;
+    }
+    conn = nx_peer_conn(peer, &st);
     if (conn == NULL)
         return false;
-    prepare(peer, req);
     if (is_small(conn, req) && atomic_load(&peer->stopped) == 0 && !congested(conn))
         sent = send_copied(conn, req) == NEXAR_OK;
+    if (!sent && !nx_outflow_unnumber(req))
+        nx_conn_shutdown(conn, NX_CLOSE_ABORTED); /* no memory, and those behind it would wait for it without end */
     nx_conn_drop(conn);
     return sent;
 }

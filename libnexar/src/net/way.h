@@ -183,6 +183,9 @@ nexar_status nx_link_tell(nexar_link *link, const void *bytes, size_t n);
 /* Any thread.  Sends it by the best way there is.  NEXAR_OK: taken, its memory is free.  NEXAR_EAGAIN: nx_send_landed
  * follows (not with `copy`).  NEXAR_ENOTSUP: there is no such way now, take QUIC. */
 nexar_status nx_carry(nexar_conn *conn, struct nx_send_req *req, bool copy);
+/* Any thread.  The same for a small message to a peer with a way that cannot fail, from a copy.  False: it has not
+ * left. */
+bool nx_carry_now(struct nx_peer *peer, struct nx_send_req *req, uint64_t backlog_max);
 /* Any thread.  Bytes that have not left. */
 uint64_t nx_carry_backlog(nexar_conn *conn);
 /* Engine.  The peer asks for what was promised.  NEXAR_EPROTO: it was not; NEXAR_ENOMEM. */

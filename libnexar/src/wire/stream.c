@@ -63,6 +63,45 @@ size_t nx_head_encode(const struct nx_head *head, uint8_t out[NX_HEAD_MAX])
     return (size_t)(w.at - out);
 }
 
+enum nx_stream_error nx_head_decode(const uint8_t in[NX_HEAD_MAX], uint64_t limit, struct nx_head *out)
+{
+    struct nx_reader r = nx_reader(in, NX_HEAD_MAX);
+    struct nx_head head = {.tag = nx_read8(&r), .lane = NX_LANE_BY_KIND};
+
+    switch (head.tag) {
+    case NX_TAG_RAW:
+        head.lane = NX_LANE_RAW;
+        break;
+    case NX_TAG_RAW_COMM:
+        head.lane = NX_LANE_RAW_COMM;
+        head.scope = nx_read64(&r);
+        break;
+    case NX_TAG_RAW_TAGGED:
+        head.lane = NX_LANE_RAW_TAGGED;
+        head.id = nx_read64(&r);
+        break;
+    case NX_TAG_MESSAGE:
+        head.lane = nx_read8(&r);
+        if (!nx_lane_known(head.lane))
+            return NX_STREAM_LANE;
+        if (nx_read16(&r) != 0)
+            return NX_STREAM_RESERVED;
+        head.order = nx_read32(&r);
+        head.scope = nx_read64(&r);
+        head.id = nx_read64(&r);
+        head.call = nx_read64(&r);
+        head.count = nx_read64(&r);
+        break;
+    }
+    head.len = nx_read64(&r);
+    if (head.len > limit)
+        return NX_STREAM_TOO_LONG;
+    if (nx_lane_framed(head.lane) && head.len < NX_FRAME_HEADER)
+        return NX_STREAM_TOO_SHORT;
+    *out = head;
+    return NX_STREAM_FINE;
+}
+
 void nx_frame_header_encode(const struct nx_frame_header *header, uint8_t out[NX_FRAME_HEADER])
 {
     nx_store32(out, header->payload_length);
@@ -133,46 +172,6 @@ static enum nx_stream_error check_tag(const struct nx_parser *p, uint8_t tag)
     return NX_STREAM_FINE;
 }
 
-/* Reads the complete head in p->raw. */
-static enum nx_stream_error read_head(struct nx_parser *p)
-{
-    struct nx_reader r = nx_reader(p->raw, NX_HEAD_MAX);
-    struct nx_head head = {.tag = nx_read8(&r), .lane = NX_LANE_BY_KIND};
-
-    switch (head.tag) {
-    case NX_TAG_RAW:
-        head.lane = NX_LANE_RAW;
-        break;
-    case NX_TAG_RAW_COMM:
-        head.lane = NX_LANE_RAW_COMM;
-        head.scope = nx_read64(&r);
-        break;
-    case NX_TAG_RAW_TAGGED:
-        head.lane = NX_LANE_RAW_TAGGED;
-        head.id = nx_read64(&r);
-        break;
-    case NX_TAG_MESSAGE:
-        head.lane = nx_read8(&r);
-        if (!nx_lane_known(head.lane))
-            return NX_STREAM_LANE;
-        if (nx_read16(&r) != 0)
-            return NX_STREAM_RESERVED;
-        head.order = nx_read32(&r);
-        head.scope = nx_read64(&r);
-        head.id = nx_read64(&r);
-        head.call = nx_read64(&r);
-        head.count = nx_read64(&r);
-        break;
-    }
-    head.len = nx_read64(&r);
-    if (head.len > p->limit)
-        return NX_STREAM_TOO_LONG;
-    if (nx_lane_framed(head.lane) && head.len < NX_FRAME_HEADER)
-        return NX_STREAM_TOO_SHORT;
-    p->head = head;
-    return NX_STREAM_FINE;
-}
-
 /* Moves bytes from `in` to the head until it has `need`. */
 static bool collect(struct nx_parser *p, struct nx_reader *in, size_t need)
 {
@@ -205,7 +204,7 @@ static enum nx_parse next_head(struct nx_parser *p, struct nx_reader *in)
         }
         if (!collect(p, in, head_size(p->raw[0])))
             return NX_PARSE_MORE;
-        error = read_head(p);
+        error = nx_head_decode(p->raw, p->limit, &p->head);
         if (error != NX_STREAM_FINE)
             return fail(p, error);
         p->have = 0;

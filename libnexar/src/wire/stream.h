@@ -69,6 +69,9 @@ enum nx_stream_error {
 /* A static phrase: "unknown tag". */
 const char *nx_stream_error_text(enum nx_stream_error error);
 
+/* A whole head at `in`, NX_HEAD_MAX bytes of memory; its message may have `limit` bytes. */
+enum nx_stream_error nx_head_decode(const uint8_t in[NX_HEAD_MAX], uint64_t limit, struct nx_head *out);
+
 enum nx_parse {
     NX_PARSE_MORE,    /* all bytes are consumed: come again with the next ones */
     NX_PARSE_HEAD,    /* parser.head is complete; nothing of the payload is consumed */
