@@ -215,9 +215,10 @@ def make_seed(address: str, size: int) -> Seed:
 
 def announce(options: argparse.Namespace, said: list[str], join: str) -> str:
     """Says what to type for the other machines, and returns the path of a file with the join string."""
+    import tempfile  # not at the start of every job
+
     folder = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
-    path = os.path.join(folder, f"nexar-{os.getpid()}.join")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, path = tempfile.mkstemp(prefix=f"nexar-{os.getpid()}-", suffix=".join", dir=folder)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{join}\n")
     others = options.nnodes - 1

@@ -18,6 +18,15 @@
 
 #include <cmocka.h>
 
+/* By how much long tests are shortened, where every access to memory is watched or the whole processor emulated. */
+#if defined(__SANITIZE_THREAD__) || defined(JOB_IS_SHORT)
+enum { CHECK_SHORTER = 8 };
+#elif defined(__SANITIZE_ADDRESS__)
+enum { CHECK_SHORTER = 4 };
+#else
+enum { CHECK_SHORTER = 1 };
+#endif
+
 /* Sanitizers and busy machines are slow; a condition that never comes true costs a failed test this much, once. */
 #define CHECK_PATIENCE (60 * NX_S)
 

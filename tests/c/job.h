@@ -9,12 +9,7 @@
 
 enum { JOB_RANKS = 16 };
 
-/* By how much long tests are shortened, where every access to memory is watched or the whole processor emulated. */
-#if defined(__SANITIZE_THREAD__) || defined(JOB_IS_SHORT)
-enum { JOB_SHORTER = 8 };
-#else
-enum { JOB_SHORTER = 1 };
-#endif
+enum { JOB_SHORTER = CHECK_SHORTER };
 
 struct job {
     uint32_t size;

@@ -329,7 +329,7 @@ def test_op_outlives_its_communicator() -> None:
         comms[1].recv(out, 0)
     del comms
     gc.collect()
-    with pytest.raises(nx.Closed):
+    with pytest.raises((nx.Closed, nx.PeerLost)):  # both close at the same time
         ops[0].wait(timeout=30)
     assert ops[1].wait(timeout=30) is None
     assert "done" in repr(ops[0])

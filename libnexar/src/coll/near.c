@@ -184,10 +184,12 @@ bool nx_near_leave(struct nx_near *near, uint64_t k, const struct nx_near_job *j
     nexar_comm *comm = near->comm;
     struct nx_coll_op *op = NULL;
     uint64_t turn;
+    bool alone;
 
     nx_lock(&comm->lock);
     turn = atomic_load_explicit(&near->turn, memory_order_relaxed);
-    if (near->busy == k)
+    alone = near->busy == k;
+    if (alone)
         near->busy = 0;
     if (k != turn) {
         near->skip[near->skips++] = k;
@@ -212,7 +214,8 @@ bool nx_near_leave(struct nx_near *near, uint64_t k, const struct nx_near_job *j
     atomic_store_explicit(&near->turn, turn, memory_order_release);
     if (turn <= near->numbered)
         op = find_next(near, turn);
-    nx_near_await(near, op, NULL);
+    if (op != NULL || !alone) /* the engine has not looked after it */
+        nx_near_await(near, op, NULL);
     nx_unlock(&comm->lock);
     return op != NULL;
 }

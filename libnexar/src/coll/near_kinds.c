@@ -56,10 +56,10 @@ void nx_near_cut(struct nx_near_job *job)
     if (!job->sliced && room > PIECE)
         room = PIECE;
     job->per = (room / blocks & ~(size_t)63) / element;
-    pieces = job->shape->count == 0 ? 1 : (job->shape->count + job->per - 1) / job->per;
+    pieces = job->shape->count <= job->per ? 1 : (job->shape->count + job->per - 1) / job->per;
     if (!job->sliced && pieces % 2 == 0)
         pieces++;
-    job->per = (job->shape->count + pieces - 1) / pieces;
+    job->per = pieces == 1 ? job->shape->count : (job->shape->count + pieces - 1) / pieces;
     job->chunks = (uint32_t)(job->sliced ? 2 * pieces + 1 : pieces);
 }
 

@@ -384,11 +384,11 @@ static float by_rank(uint32_t n, size_t i)
 /* The same bits whatever the size: below and above all thresholds of the defaults. */
 static void sums_by_rank(nexar_comm *comm, void *arg)
 {
-    static const size_t counts[] = {5, 5000, 100000, 1500000};
+    static const size_t counts[4] = {5, 5000, 100000, 1500000};
     uint32_t rank = nexar_comm_rank(comm), size = nexar_comm_size(comm);
 
     (void)arg;
-    for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
+    for (size_t c = 0; c < (JOB_SHORTER == 1 ? 4 : 3); c++) {
         size_t count = counts[c] * size, own = counts[c];
         float *x = malloc(count * sizeof(*x)), *y = malloc(count * sizeof(*y));
 

@@ -172,7 +172,7 @@ static void test_r8_everything_is_given_back_at_any_moment(void **state)
     uint8_t *p[2][COUNT];
 
     (void)state;
-    for (uint64_t round = 0; round < 60; round++) {
+    for (uint64_t round = 0; round < 60 / CHECK_SHORTER; round++) {
         struct fake_options o = kit_options(100 + round);
         struct fake_pair *pair = kit_open(&o);
         uint64_t taken[2] = {0};
@@ -369,7 +369,7 @@ static void test_frames_of_any_bytes(void **state)
     struct rng rng = {.state = 9};
 
     (void)state;
-    for (uint32_t round = 0; round < 100; round++) {
+    for (uint32_t round = 0; round < 100 / CHECK_SHORTER; round++) {
         struct fake_options o = kit_options(300 + round);
         struct fake_pair *pair = kit_open(&o);
 
