@@ -216,9 +216,9 @@ void nx_lane_post(struct nx_lanes *lanes, struct nx_recv *recv);
 /* If a message for it is here that is very small, it gets it now, and `done` is not called.  False: post it. */
 bool nx_lane_take(struct nx_lanes *lanes, struct nx_recv *recv);
 
-/* Engine.  From now on, until nx_expect_no_more, `recv` is looked out for by the caller, who holds the turn: P2P, without
- * pieces, of a communicator that is not closed meanwhile.  A message for it that comes in one piece goes straight to
- * its memory; then it is not expected any more, and `done` is not called. */
+/* Engine.  From now on, until nx_expect_no_more, `recv` is looked out for by the caller, who holds the turn: P2P,
+ * without pieces, of a communicator that is not closed meanwhile.  A message for it that comes in one piece goes
+ * straight to its memory; then it is not expected any more, and `done` is not called. */
 void nx_expect(struct nx_lanes *lanes, struct nx_recv *recv, struct nx_scope *scope);
 bool nx_expected(const struct nx_lanes *lanes);
 void nx_expect_no_more(struct nx_lanes *lanes);
