@@ -65,7 +65,7 @@ nx_time nx_turn_due(void)
     return timer_at < at ? timer_at : at;
 }
 
-nx_time nx_turn_run(void)
+static nx_time run_turn(bool pollers)
 {
     uint32_t (*poll)(void) = atomic_load_explicit(&nx_engine.poll, memory_order_acquire);
     nx_time now = nx_now();
@@ -78,11 +78,22 @@ nx_time nx_turn_run(void)
     }
     nx_tasks_run();
     nx_timers_run(now);
-    nx_pollers_poll();
+    if (pollers)
+        nx_pollers_poll();
     if (poll != NULL)
         ms = poll();
     atomic_store(&nx_engine.poll_at, ms == UINT32_MAX ? NX_NEVER : now + ms * NX_MS);
     return nx_turn_due();
+}
+
+nx_time nx_turn_run(void)
+{
+    return run_turn(true);
+}
+
+nx_time nx_turn_go_on(void)
+{
+    return run_turn(false);
 }
 
 int nx_turn_events(nx_time until)

@@ -54,6 +54,8 @@ void nx_turn_leave(void);
 /* With the turn: everything that can be done without looking at descriptors.  Returns when something wants to happen
  * next; 0: at once. */
 nx_time nx_turn_run(void);
+/* The same, when the pollers have been asked just now. */
+nx_time nx_turn_go_on(void);
 /* With the turn: sleeps until `until`, handles what came.  The number of events, or -1 if a signal handler ran. */
 int nx_turn_events(nx_time until);
 

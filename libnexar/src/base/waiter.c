@@ -37,8 +37,11 @@ bool nx_baton_pass(void)
 
 /* Polling in vain costs more than time: whoever would send the event may want this very core.  So each miss doubles how
  * often the engine sleeps at once before it polls again.  How long to poll now: */
-static nx_time spin_span(void)
+static nx_time spin_span(bool crowded)
 {
+    /* Ranks that share cores: a look at descriptors alone costs as much as sleeping on them. */
+    if (crowded && !nx_pollers_exist())
+        return 0;
     if (nx_engine.spins_skipped != 0) {
         nx_engine.spins_skipped--;
         return 0;
@@ -114,10 +117,11 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
     bool crowded = atomic_load_explicit(&nx_engine.crowded, memory_order_relaxed);
     nx_time spin = 0, idle_since = 0;
     uint32_t looks = crowded ? 1 : LOOKS_FIRST;
+    bool looked = false;
 
     nx_pollers_awake();
     for (;;) {
-        nx_time next = nx_turn_run(), now;
+        nx_time next = looked ? nx_turn_go_on() : nx_turn_run(), now;
         int n;
 
         if (atomic_load(&w->word) & WAITER_DONE)
@@ -127,7 +131,7 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
             return NEXAR_EAGAIN;
         if (idle_since == 0) {
             idle_since = now;
-            spin = spin_span();
+            spin = spin_span(crowded);
         }
         if (now - idle_since < spin) {
             /* Whatever makes a turn worth while is an event, or due, or in the waiter. */
@@ -141,7 +145,9 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
                      (atomic_load(&w->word) & WAITER_DONE) == 0);
             if (n > 0)
                 nx_engine.spins_missed = 0;
+            looked = true;
         } else {
+            looked = false;
             if (spin != 0)
                 spin_missed();
             spin = 0;

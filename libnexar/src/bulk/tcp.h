@@ -150,6 +150,7 @@ struct nx_tcp {
     nx_time due;    /* when the timer was to fire */
     bool timer_on;
     uint32_t socks; /* that run */
+    uint32_t rest;  /* calls of the poll that do nothing */
     struct nx_list listeners, strangers, halves, ending;
     struct nx_list *next_half; /* of the walk that goes on; whatever is called on the way may end any of them */
     uint32_t stranger_count;

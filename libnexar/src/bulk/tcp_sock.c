@@ -80,10 +80,11 @@ bool nx_tcp_sock_watch(struct nx_tcp_sock *s, uint32_t events)
 static ssize_t read_plain(struct nx_tcp_sock *s, void *p, size_t n, void *more, size_t more_n)
 {
     struct iovec iov[2] = {{.iov_base = p, .iov_len = n}, {.iov_base = more, .iov_len = more_n}};
-    struct msghdr m = {.msg_iov = iov, .msg_iovlen = more_n == 0 ? 1 : 2};
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
 
     for (;;) {
-        ssize_t got = recvmsg(s->fd, &m, MSG_DONTWAIT);
+        /* The kernel has less to read with one place to fill. */
+        ssize_t got = more_n == 0 ? recv(s->fd, p, n, MSG_DONTWAIT) : recvmsg(s->fd, &m, MSG_DONTWAIT);
 
         if (got > 0)
             return got;
@@ -118,7 +119,8 @@ static ssize_t write_plain(struct nx_tcp_sock *s, const struct iovec *iov, int n
     struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
 
     for (;;) {
-        ssize_t sent = sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+                              : sendmsg(s->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (sent >= 0)
             return sent;

@@ -375,7 +375,7 @@ bool nx_node_crowded(uint32_t ranks)
 static void choose_spinning(struct nx_node *node)
 {
     if (nx_node_crowded(nx_node_local_ranks(node)))
-        nx_engine_set_spin(node->net.shm != NULL ? NX_MS : 0, true);
+        nx_engine_set_spin(NX_MS, true);
 }
 
 nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **comm)

@@ -295,6 +295,84 @@ static void test_polling_in_vain_is_given_up(void **state)
     nx_engine_set_spin(50 * NX_US, false);
 }
 
+/* Waits until polling is tried again at once. */
+static void forget_misses(void)
+{
+    enum { SKIPPED_MOST = 64 };
+
+    for (int i = 0; i < SKIPPED_MOST; i++) {
+        struct waking_timer t;
+
+        nx_timer_init(&t.timer, wake_its_waiter);
+        nx_waiter_init(&t.waiter);
+        nx_timer_set(&t.timer, nx_now() + NX_MS);
+        assert_ok(nx_waiter_wait(&t.waiter, nx_now() + CHECK_PATIENCE));
+    }
+}
+
+/* Where ranks share cores and nothing can be polled but descriptors, a caller sleeps. */
+static void test_a_crowd_without_pollers_sleeps(void **state)
+{
+    const nx_time pause = 200 * NX_MS;
+    struct waking_timer t;
+    nx_time begun;
+
+    (void)state;
+    nx_engine_set_spin(60 * NX_S, true);
+    begun = thread_time();
+    nx_timer_init(&t.timer, wake_its_waiter);
+    nx_waiter_init(&t.waiter);
+    nx_timer_set(&t.timer, nx_now() + pause);
+    assert_ok(nx_waiter_wait(&t.waiter, nx_now() + CHECK_PATIENCE));
+    assert_true(thread_time() - begun < pause / 2);
+    nx_engine_set_spin(50 * NX_US, false);
+}
+
+struct slow_poller {
+    struct nx_poller poller;
+    struct nx_waiter waiter;
+    int polls;
+};
+
+/* Nothing but this wakes the waiter, and no descriptor tells of it. */
+static bool come_at_last(struct nx_poller *poller)
+{
+    struct slow_poller *p = nx_container_of(poller, struct slow_poller, poller);
+
+    if (++p->polls != 1000)
+        return false;
+    nx_waiter_wake(&p->waiter);
+    return true;
+}
+
+static void add_poller(void *arg)
+{
+    nx_poller_add(arg);
+}
+
+static void remove_poller(void *arg)
+{
+    nx_poller_remove(arg);
+}
+
+/* Where there is something to poll, it is polled, whether ranks share cores or not. */
+static void test_pollers_are_polled(void **state)
+{
+    (void)state;
+    for (int crowded = 0; crowded < 2; crowded++) {
+        struct slow_poller p = {.poller = {.poll = come_at_last}};
+
+        nx_engine_set_spin(60 * NX_S, crowded != 0);
+        nx_waiter_init(&p.waiter);
+        forget_misses();
+        nx_call(add_poller, &p.poller);
+        assert_ok(nx_waiter_wait(&p.waiter, nx_now() + CHECK_PATIENCE));
+        nx_call(remove_poller, &p.poller);
+        assert_true(p.polls >= 1000);
+    }
+    nx_engine_set_spin(50 * NX_US, false);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +382,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signals_interrupt),
         cmocka_unit_test(test_exit_with_blocked_threads),
         cmocka_unit_test(test_polling_in_vain_is_given_up),
+        cmocka_unit_test(test_a_crowd_without_pollers_sleeps), /* before there are any */
+        cmocka_unit_test(test_pollers_are_polled),
     };
 
     if (argc == 3 && strcmp(argv[1], "exit") == 0)
