@@ -7,8 +7,8 @@
 #include <string.h>
 
 enum {
-    FLAT = 16 << 10,   /* bytes up to which everybody sums up everything */
-    PIECE = 256 << 10, /* of a chunk in which there is nothing to sum up; small, so that it stays in the cache */
+    FLAT = 256 << 10,  /* bytes up to which two ranks sum up everything each; more of them soon have less of it */
+    PIECE = 512 << 10, /* of a chunk in which there is nothing to sum up; small, so that it stays in the cache */
     BLOCK = 4096,      /* of a sum, so that it stays in the nearest cache */
 };
 
@@ -46,12 +46,12 @@ void nx_build_near(struct nx_sched *s, const struct nx_shape *shape)
 void nx_near_cut(struct nx_near_job *job)
 {
     size_t element = job->args->element, nbytes = job->shape->count * element, room = job->near->slot, pieces;
-    size_t blocks = has_blocks(job) ? job->shape->n : 1;
+    size_t blocks = has_blocks(job) ? job->shape->n : 1, others = job->shape->n - 1;
 
     job->c = job->q = job->phase = 0;
     job->nbytes = 0;
     job->vain = false;
-    job->sliced = (job->coll == NX_COLL_ALL_REDUCE || job->coll == NX_COLL_REDUCE) && nbytes > FLAT;
+    job->sliced = (job->coll == NX_COLL_ALL_REDUCE || job->coll == NX_COLL_REDUCE) && nbytes > FLAT / others / others;
     job->inside = nbytes <= NX_NEAR_INLINE / blocks;
     if (!job->sliced && room > PIECE)
         room = PIECE;
