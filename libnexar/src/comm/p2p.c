@@ -5,15 +5,12 @@
 
 #include "base/mem.h"
 #include "comm/abort.h"
+#include "comm/at_once.h"
 #include "comm/iov.h"
 #include "net/arrive.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Receives of at most so many bytes look out for their message for a moment before they become an op; larger messages
- * come in pieces. */
-enum { LOOK_OUT = 64 << 10 };
 
 /* Where a message lies, or goes: one piece of memory, or a list of them. */
 struct place {
@@ -69,86 +66,6 @@ static nexar_status send_self(nexar_comm *comm, struct nx_send_op *op, nexar_op 
     return nx_op_return(&op->op, op_out, NULL);
 }
 
-static bool are_fine(const nexar_call_opts *opts)
-{
-    return opts == NULL || (opts->size >= sizeof(*opts) && opts->timeout_ns >= 0);
-}
-
-/* Of a message that needed no op, and no time. */
-static void record(nexar_comm *comm, enum nx_record_kind kind, uint64_t id, uint32_t rank, uint64_t nbytes)
-{
-    nx_time now = nx_now_about();
-    struct nx_record r = {.comm = comm->id,
-                          .id = id,
-                          .call = rank,
-                          .count = nbytes,
-                          .begun = now,
-                          .ended = now,
-                          .peer = NEXAR_NO_RANK,
-                          .kind = (uint8_t)kind};
-
-    nx_record_put(comm->net->recorder, &r);
-}
-
-/* A small message that leaves at once needs no op.  False: it has not left. */
-static bool send_now(nexar_comm *comm, const void *buf, size_t nbytes, uint32_t dest, uint32_t tag,
-                     const nexar_call_opts *opts)
-{
-    uint32_t world = nx_comm_world(comm, dest);
-    struct nx_send_req req;
-
-    if (!are_fine(opts) || dest == comm->rank || atomic_load_explicit(&comm->net->closed, memory_order_relaxed))
-        return false;
-    req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = comm->id, .id = id_of(tag, opts)};
-    req.prefix_len = 0;
-    req.payload = buf;
-    req.pieces = NULL;
-    req.payload_len = nbytes;
-    req.order = &comm->scope->peer[world].send_order;
-    if (!nx_send_now(comm->net->peer[world], &req))
-        return false;
-    record(comm, NX_RECORD_SEND, req.head.id, dest, nbytes);
-    if (!req.gathered)
-        nx_engine_kick(true);
-    return true;
-}
-
-/* It comes while we look out for it. */
-static bool look_out(struct nx_lanes *lanes, struct nx_recv *recv, struct nx_scope *scope)
-{
-    bool found = false;
-
-    if (!nx_engine_peek_begin())
-        return false;
-    nx_expect(lanes, recv, scope);
-    for (int i = 0; i < NX_PEEKS && !found; i++)
-        found = nx_engine_peek() && (!nx_expected(lanes) || nx_lane_take(lanes, recv));
-    nx_expect_no_more(lanes);
-    nx_engine_peek_end();
-    return found;
-}
-
-/* A small message that is here already, or about to be, needs none either. */
-static bool recv_now(nexar_comm *comm, void *buf, size_t nbytes, const struct nx_key *key, const nexar_call_opts *opts,
-                     nexar_recv_info *info)
-{
-    struct nx_lanes *lanes = &comm->net->lanes;
-    struct nx_recv recv;
-
-    if (!are_fine(opts) || atomic_load_explicit(&comm->net->closed, memory_order_relaxed))
-        return false;
-    recv.key = *key;
-    recv.dst = buf;
-    recv.cap = nbytes;
-    if (!nx_lane_take(lanes, &recv) && !(nbytes <= LOOK_OUT && look_out(lanes, &recv, comm->scope)))
-        return false;
-    recv.from = nx_comm_rank_of(comm, recv.from);
-    record(comm, NX_RECORD_RECV, recv.id, recv.from, recv.len);
-    if (info != NULL)
-        *info = (nexar_recv_info){.source = recv.from, .tag = (uint32_t)recv.id, .nbytes = recv.len};
-    return true;
-}
-
 /* A few large pieces leave from where they lie; else one copy costs less than what each of them does. */
 static nexar_status set_payload(struct nx_send_op *op, const struct place *from, bool whole)
 {
@@ -189,7 +106,7 @@ static nexar_status start_send(nexar_comm *comm, const char *call, const struct 
     if (st == NEXAR_OK)
         st = nx_comm_stopped(comm, call);
     if (st == NEXAR_OK && op_out == NULL && from->iov == NULL &&
-        send_now(comm, from->buf, from->nbytes, dest, tag, opts))
+        nx_send_at_once(comm, from->buf, from->nbytes, dest, id_of(tag, opts), opts))
         return NEXAR_OK;
     if (st == NEXAR_OK)
         st = nx_deadline(opts, comm->timeout, &now, &deadline);
@@ -237,7 +154,7 @@ static nexar_status start_recv(nexar_comm *comm, const char *call, const struct 
                           .lane = NX_LANE_P2P,
                           .scope = comm->id,
                           .id = id_of(tag, opts)};
-    if (op_out == NULL && to->iov == NULL && recv_now(comm, to->buf, to->nbytes, &key, opts, info))
+    if (op_out == NULL && to->iov == NULL && nx_recv_at_once(comm, to->buf, to->nbytes, &key, opts, info))
         return NEXAR_OK;
     st = nx_deadline(opts, comm->timeout, &now, &deadline);
     if (st != NEXAR_OK)

@@ -5,8 +5,8 @@
  * messages; one that breaks tells the other end how far it had come, what has not arrived goes by QUIC, and the link is
  * tried again later.
  *
- * way.c: modules and links of a node, settling.  link.c: one link's life.  carry.c: sending, and what is kept until it
- * has arrived.  dock.c, arrival.c: arriving.  host.c: what the library lends to modules. */
+ * way.c: modules and links of a node, settling.  link.c: one link's life.  carry.c: sending.  kept.c: what is kept until
+ * it has arrived.  dock.c, arrival.c: arriving.  host.c: what the library lends to modules. */
 #ifndef NX_NET_WAY_H
 #define NX_NET_WAY_H
 
@@ -192,6 +192,8 @@ uint64_t nx_carry_backlog(nexar_conn *conn);
 nexar_status nx_carry_go(nexar_link *link, uint64_t promise);
 /* Engine.  Asks for it.  False: later. */
 bool nx_carry_ask(nexar_link *link, uint64_t promise);
+/* ---- kept.c ---- */
+
 /* Engine.  All up to `number` have arrived.  NEXAR_EPROTO: so many were not sent. */
 nexar_status nx_carry_arrived(nexar_link *link, uint64_t number);
 /* Engine.  Tells the peer what has arrived, if no message has. */
