@@ -133,8 +133,8 @@ static const struct nx_algorithm algorithms[] = {
 
 /* To be tuned by measurement; tests/vectors/select.txt freezes what it chooses.  Small vectors: fewest messages, since
  * each costs both ends some microseconds of a core, and as long as there are few ranks fewest rounds.  Large ones:
- * fewest bytes.  Up to 16 ranks all sums are by rank; so are those of the rules after one that is for any size, which are for
- * many ranks that insist on it. */
+ * fewest bytes.  Up to 16 ranks all sums are by rank; so are those of the rules after one that is for any size, which
+ * are for many ranks that insist on it. */
 static const struct nx_rule defaults[] = {
     {&algorithms[ALL_REDUCE_BRUCK], 4, 16, 0, 16 * KiB},
     {&algorithms[ALL_REDUCE_FLAT], 1, 16, 0, 32 * KiB},
