@@ -164,10 +164,8 @@ class Collectives(Blocks):
                 collectives.
             Timeout, PeerLost, Closed, Cancelled: it was not finished; what `out` holds is undefined.
         """
-        plain = timeout is None and out is not None and compression is None and type(op) is str
-        key = (op, id(x), id(out)) if plain else None
-        hot = self.cache.found.get(key) if plain else None
-        if hot is not None:
+        hot = self.cache.all_reduce
+        if hot.a == id(x) and hot.b == id(out) and hot.c is op and timeout is None and compression is None:
             try:
                 status = run(hot.ref)
             except BaseException:
@@ -175,9 +173,14 @@ class Collectives(Blocks):
                 raise
             if not status or hot.ended(status, (x, out)):
                 return out
-        result = self.nb.all_reduce(x, op, out, compression, timeout=timeout).complete()
-        if plain:
-            self.cache.note(key, (x, out), lambda: self.prepare_all_reduce(x, op, out))
+        elif type(op) is str and out is not None and timeout is None and compression is None:
+            found = self.cache.find("all_reduce", id(x), id(out), op)
+            if found is not None and found.again((x, out)):
+                return out
+        else:
+            return self.nb.all_reduce(x, op, out, compression, timeout=timeout).complete()
+        result = self.nb.all_reduce(x, op, out).complete()
+        self.cache.note("all_reduce", (id(x), id(out), op), (x, out), self.prepare_all_reduce, x, op, out)
         return result
 
     def all_reduce_bucketed(self, arrays: Any, op: Any = "sum", *, timeout: float | None = None) -> Any:
@@ -241,16 +244,10 @@ class Collectives(Blocks):
         Raises:
             NexarError: as all_reduce().
         """
-        hot = self.cache.found.get("barrier") if timeout is None else None
-        if hot is None:
+        if timeout is not None:
             self.nb.barrier(timeout=timeout).complete()
-            if timeout is None:
-                self.cache.note("barrier", (), self.prepare_barrier)
             return
-        try:
-            status = run(hot.ref)
-        except BaseException:
-            hot.leave(None)
-            raise
-        if status and not hot.ended(status, None):
+        hot = self.cache.found.get(("barrier",))
+        if hot is None or not hot.again(None):
             self.nb.barrier().complete()
+            self.cache.note("barrier", (), (), self.prepare_barrier)

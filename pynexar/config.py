@@ -89,6 +89,22 @@ class Config:
         return out
 
 
+def merged(config: Config | None, join: str | None, timeout: float | None) -> Config:
+    """What the arguments of init() say.
+
+    Raises:
+        UsageError: `config` is something else.
+    """
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        usage(f"config is {config!r}; it must be a nexar.Config", "init")
+    if join is not None:
+        config = dataclasses.replace(config, join=join)
+    if timeout is not None:
+        config = dataclasses.replace(config, join_timeout=timeout)
+    return config
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One row of the library's table of settings."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import byref, sizeof
 from typing import Any, Callable, TypeVar, overload
 
 from . import launched
 from ._ffi import _api, lib
-from ._ffi.call import check, index, usage
+from ._ffi.call import check, index
 from .comm import Comm
-from .config import Config
 from .groups import close_with_all
 from .seed import Seed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
 
 __all__ = ["LocalCluster", "Seed", "init", "local_cluster"]
 
@@ -40,17 +42,17 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
         Timeout: not all ranks came; the text names those that are missing.
         PeerLost: a rank, or the seed, was lost meanwhile.
     """
-    config = _with(config, join, timeout)
+    options = _options(config, join, timeout)
     launched.watch()
     joining, comm = _api.nexar_joining(), _api.nexar_comm()
     try:
-        check(lib.nexar_join_start(byref(config.to_c()), joining))
+        check(lib.nexar_join_start(byref(options), joining))
         while True:
             status = lib.nexar_join_wait(joining, _SLICE_NS, comm)
             if status not in (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR):
                 break
         check(status)
-        return Comm(comm, config.timeout)
+        return Comm(comm, None if config is None else config.timeout)
     except BaseException:  # Ctrl-C at any point
         lib.nexar_comm_close(comm)
         raise
@@ -58,15 +60,13 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
         lib.nexar_join_close(joining)
 
 
-def _with(config: Config | None, join: str | None, timeout: float | None) -> Config:
-    config = Config() if config is None else config
-    if not isinstance(config, Config):
-        usage(f"config is {config!r}; it must be a nexar.Config", "init")
-    if join is not None:
-        config = dataclasses.replace(config, join=join)
-    if timeout is not None:
-        config = dataclasses.replace(config, join_timeout=timeout)
-    return config
+def _options(config: Config | None, join: str | None = None, timeout: float | None = None) -> _api.nexar_config:
+    """What C is told.  Where nothing is set from here, config.py, which is dear to load, is not."""
+    if config is None and join is None and timeout is None:
+        return _api.nexar_config(size=sizeof(_api.nexar_config))
+    from .config import merged
+
+    return merged(config, join, timeout).to_c()
 
 
 class LocalCluster(Sequence[Comm]):
@@ -136,7 +136,7 @@ def local_cluster(n: int, config: Config | None = None) -> LocalCluster:
         NexarError: as init().
     """
     n = index(n, "n", "local_cluster", 1 << 16)
-    options = _with(config, None, None).to_c()
+    options = _options(config)
     comms = (_api.nexar_comm * max(n, 1))()
     check(lib.nexar_local_cluster(n, byref(options), comms))
     timeout = None if config is None else config.timeout

@@ -62,7 +62,7 @@ class Nexar:
         return x.reshape(self.size, -1)
 
     def all_reduce(self, x: Array) -> Call:
-        return partial(self.comm.all_reduce, x, out=x)
+        return partial(self.comm.all_reduce, x, "sum", x)
 
     def broadcast(self, x: Array, root: int) -> Call:
         return partial(self.comm.broadcast, x, root)

@@ -23,7 +23,7 @@ def warm(comm: nx.Comm, x: Array, out: Array) -> None:
     """So that all_reduce of these takes the short way."""
     for _ in range(4):
         assert comm.all_reduce(x, out=out) is out
-    assert ("sum", id(x), id(out)) in comm.cache.found
+    assert ("all_reduce", id(x), id(out), "sum") in comm.cache.found
 
 
 def test_new_elements_are_seen(cluster: Cluster) -> None:
@@ -91,6 +91,31 @@ def test_what_only_looks_the_same(cluster: Cluster, op: Any, tag: Any) -> None:
         comm.send(x, 0, tag)
     with pytest.raises(nx.UsageError, match="tag is"):
         comm.recv(x, 0, tag)
+
+
+def test_calls_take_turns() -> None:
+    """One of each name is at hand; the others are looked up, as is one whose arguments are equal and not the same."""
+    arrays, out = [np.full(2, 1.0), np.full(2, 2.0)], np.zeros(2)
+    with nx.local_cluster(1) as comms:
+        comm = comms[0]
+        for _ in range(5):
+            for i, x in enumerate(arrays):
+                for op in ("sum", "max", "".join(["s", "um"])):
+                    out[:] = 0
+                    assert comm.all_reduce(x, op, out=out) is out
+                    assert (out == i + 1).all()
+                for tag in (int("300"), int("301")):
+                    comm.send(x, 0, tag)
+                    out[:] = 0
+                    assert comm.recv(out, 0, tag) == nx.Status(0, tag, 16)
+                    assert (out == i + 1).all()
+        assert len(comm.cache.found) == 2 * 2 + 2 * 2 + 2
+        with pytest.raises(nx.Timeout):
+            comm.recv(out, 0, 301, timeout=0.01)
+        assert comm.cache.recv.a == id(out)
+    assert comm.cache.recv.a is None
+    with pytest.raises(nx.Closed):
+        comm.recv(out, 0, 301)
 
 
 def test_arrays_are_not_kept(cluster: Cluster) -> None:

@@ -64,6 +64,46 @@ def test_numpy_is_imported_by_the_first_array_alone() -> None:
     said(script)
 
 
+def test_a_rank_loads_little() -> None:
+    """Every rank of every job waits for what its first call loads, beyond what numpy has loaded."""
+    script = """
+        import sys
+        import pynexar as nx
+        with nx.init() as comm:
+            comm.barrier()
+        print(*{"pynexar.config", "dataclasses", "json", "asyncio", "logging", "importlib.metadata"} & set(sys.modules))
+    """
+    assert said(script) == "\n"
+
+
+def test_the_launcher_loads_little() -> None:
+    """All ranks wait for it."""
+    script = """
+        import sys
+        from pynexar.cli import guard, job, run
+        with run.make_seed("127.0.0.1:0", 1) as seed:
+            run.parse(["-n", "2", "--", "true"])
+        print(*{"numpy", "dataclasses", "typing", "json", "asyncio", "logging", "subprocess", "tempfile",
+                "multiprocessing", "importlib.metadata", "pynexar.config", "pynexar.comm"} & set(sys.modules))
+    """
+    assert said(script, NEXAR_LOG="error") == "\n"
+
+
+def test_authorities_of_the_system_are_not_read(tmp_path: Path) -> None:
+    """They are many, and each of the three QUIC configurations of a rank would read them all."""
+    maps = "import pathlib, pynexar._ffi; print('libmsquic' in pathlib.Path('/proc/self/maps').read_text())"
+    if said(maps) != "False\n":
+        pytest.skip("the MsQuic of the system reads them")
+    authorities = tmp_path / "authorities"
+    os.mkfifo(authorities)  # who opens it waits without end
+    script = """
+        import pynexar as nx
+        with nx.local_cluster(2) as comms:
+            comms.run(lambda comm: comm.barrier())
+    """
+    said(script, SSL_CERT_FILE=str(authorities))
+
+
 def test_every_public_name_can_be_loaded() -> None:
     script = """
         import pynexar

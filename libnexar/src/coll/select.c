@@ -20,6 +20,7 @@ enum {
     ALL_REDUCE_DOUBLING,
     ALL_REDUCE_RING,
     ALL_REDUCE_HALVING,
+    ALL_REDUCE_BRUCK,
     BROADCAST_BINOMIAL,
     BROADCAST_SCATTER,
     BROADCAST_CHAIN,
@@ -77,6 +78,7 @@ static const struct nx_algorithm algorithms[] = {
     [ALL_REDUCE_DOUBLING] = {NX_COLL_ALL_REDUCE, "rd", nx_build_all_reduce_rd, false, 0},
     [ALL_REDUCE_RING] = {NX_COLL_ALL_REDUCE, "ring", nx_build_all_reduce_ring, false, 256 * KiB},
     [ALL_REDUCE_HALVING] = {NX_COLL_ALL_REDUCE, "rsag", nx_build_all_reduce_rsag, false, 0},
+    [ALL_REDUCE_BRUCK] = {NX_COLL_ALL_REDUCE, "bruck", nx_build_all_reduce_bruck, true, 0},
     [BROADCAST_BINOMIAL] = {NX_COLL_BROADCAST, "binomial", nx_build_broadcast_binomial, true, 0},
     [BROADCAST_SCATTER] = {NX_COLL_BROADCAST, "scatter", nx_build_broadcast_scatter, true, 256 * KiB},
     [BROADCAST_CHAIN] = {NX_COLL_BROADCAST, "chain", nx_build_broadcast_chain, true, 256 * KiB},
@@ -129,11 +131,12 @@ static const struct nx_algorithm algorithms[] = {
 };
 #define ALGORITHMS (sizeof(algorithms) / sizeof(algorithms[0]))
 
-/* To be tuned by measurement; tests/vectors/select.txt freezes what it chooses.  Small vectors: fewest rounds, and as
- * long as there are few ranks the n messages of a flat algorithm cost less than its rounds save.  Large ones: fewest
- * bytes.  Up to 16 ranks all sums are by rank; so are those of the rules after one that is for any size, which are for
- * many ranks that insist on it. */
+/* To be tuned by measurement; tests/vectors/select.txt freezes what it chooses.  Small vectors: fewest messages, since
+ * each costs both ends some microseconds of a core, and as long as there are few ranks fewest rounds.  Large ones:
+ * fewest bytes.  Up to 16 ranks all sums are by rank; so are those of the rules after one that is for any size, which
+ * are for many ranks that insist on it. */
 static const struct nx_rule defaults[] = {
+    {&algorithms[ALL_REDUCE_BRUCK], 4, 16, 0, 16 * KiB},
     {&algorithms[ALL_REDUCE_FLAT], 1, 16, 0, 32 * KiB},
     {&algorithms[ALL_REDUCE_DIRECT], 1, 16, ANY_BYTES},
     {&algorithms[ALL_REDUCE_DOUBLING], ANY_N, 0, 64 * KiB},
