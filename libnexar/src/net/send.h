@@ -16,7 +16,7 @@ enum { NX_SEND_PIECES = NX_QUIC_BUFS - 1 };
 struct nexar_link;
 struct nx_send_req;
 
-/* A message that left by a way that can fail, until it is known that it has arrived (carry.c). */
+/* A message that left by a way that can fail, until it is known that it has arrived (kept.c). */
 struct nx_kept {
     struct nx_list link; /* nexar_link.kept */
     struct nexar_link *way;
