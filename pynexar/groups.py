@@ -44,8 +44,8 @@ class Groups:
     def split_by_host(self, *, timeout: float | None = None) -> Comm:
         """Makes one communicator for each host, and returns the one of this rank's: its ranks in their order here.
 
-        One host are those that run on one kernel and see one /dev/shm, so that containers which cannot share memory are
-        different hosts; or those that have the same NEXAR_GROUP, where that is set.
+        One host are those that run on one kernel, with one /dev/shm and one network namespace, so that containers which
+        cannot share memory are different hosts; or those that have the same NEXAR_GROUP, where that is set.
 
         Raises:
             NexarError: as split().

@@ -131,6 +131,17 @@ def test_without_a_secret_it_is_said_what_to_set(hosts: list[Host], launcher: An
         assert "NEXAR_SECRET" in last
 
 
+def test_group_whose_ranks_share_no_memory(hosts: list[Host]) -> None:
+    """Nobody waits for those who cannot: all go by other ways at once."""
+    processes = ranks(hosts, slurm, NEXAR_SECRET=SECRET, NEXAR_GROUP="one", NEXAR_LOG="info")
+    for process in processes:
+        assert process.wait() == 0, process.stderr
+        assert "no shm link" in process.stderr
+        assert "in time" not in process.stderr
+    assert any("cannot be reached by a local socket" in process.stderr for process in processes)
+    said(processes)
+
+
 def test_interface(hosts: list[Host]) -> None:
     """The one that is asked for is the one that is told."""
     processes = ranks(hosts, torchrun, NEXAR_SECRET=SECRET, NEXAR_INTERFACE="=eth0")

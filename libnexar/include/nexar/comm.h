@@ -61,9 +61,9 @@ NEXAR_API nexar_status nexar_comm_split(nexar_comm *comm, uint32_t color, int32_
  *  @returns as nexar_comm_split.  @threads any; calls on one communicator in the same order on all ranks */
 NEXAR_API nexar_status nexar_comm_dup(nexar_comm *comm, const nexar_call_opts *opts, nexar_comm **out);
 
-/** Makes one communicator for each host, of its ranks in their order: of those that run on the same kernel and see the
- *  same /dev/shm, so that containers which cannot share memory are different hosts; or, where NEXAR_GROUP is set, of
- *  those that have set it alike.
+/** Makes one communicator for each host, of its ranks in their order: of those that run on the same kernel, with the
+ *  same /dev/shm and network namespace, so that containers which cannot share memory are different hosts; or, where
+ *  NEXAR_GROUP is set, of those that have set it alike.
  *  @returns as nexar_comm_split.  @threads any; calls on one communicator in the same order on all ranks */
 NEXAR_API nexar_status nexar_comm_split_by_host(nexar_comm *comm, const nexar_call_opts *opts, nexar_comm **out);
 

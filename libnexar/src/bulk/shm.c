@@ -251,11 +251,13 @@ static void told(void *arg, const void *bytes, size_t n)
 static void detach(void *arg, int orderly)
 {
     struct nx_shm_half *half = arg;
+    struct nx_shm *shm = half->shm;
 
     (void)orderly;
-    half->shm->half[half->index] = NULL;
+    shm->half[half->index] = NULL;
     nx_shm_link_end(half);
     nx_free(half);
+    nx_shm_group_left(shm);
 }
 
 /* ---- a node ---- */

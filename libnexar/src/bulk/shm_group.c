@@ -211,6 +211,12 @@ static void patience_ends(void *arg)
     nx_shm_group_fail(shm, "not all ranks of this host took part in time");
 }
 
+void nx_shm_group_left(struct nx_shm *shm)
+{
+    if (shm->self == 0 || shm->seg.header == NULL) /* else the verdict is the maker's */
+        nx_shm_group_fail(shm, "another rank of this host does not take part");
+}
+
 /* ---- a member ---- */
 
 static void take_segment(struct nx_shm *shm, int *fds, uint32_t n)

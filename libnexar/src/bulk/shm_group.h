@@ -55,6 +55,8 @@ struct nx_shm {
 
 /* A link to a member is there; the maker begins when all are. */
 void nx_shm_group_joined(struct nx_shm *shm);
+/* A link to a member has ended. */
+void nx_shm_group_left(struct nx_shm *shm);
 void nx_shm_group_told(struct nx_shm *shm, const void *bytes, size_t n);
 /* Not shared, for this reason; the others are told. */
 void nx_shm_group_fail(struct nx_shm *shm, const char *why);

@@ -5,8 +5,8 @@
  * messages; one that breaks tells the other end how far it had come, what has not arrived goes by QUIC, and the link is
  * tried again later.
  *
- * way.c: modules and links of a node, settling.  link.c: one link's life.  carry.c: sending.  kept.c: what is kept until
- * it has arrived.  dock.c, arrival.c: arriving.  host.c: what the library lends to modules. */
+ * way.c: modules and links of a node, settling.  link.c: one link's life.  carry.c: sending.  kept.c: what is kept
+ * until it has arrived.  dock.c, arrival.c: arriving.  host.c: what the library lends to modules. */
 #ifndef NX_NET_WAY_H
 #define NX_NET_WAY_H
 

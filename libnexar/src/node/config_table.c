@@ -95,7 +95,8 @@ const struct nx_setting nx_settings[] = {
      .help = "tells jobs apart that meet on one host; if it is not set, as the launcher says"},
     {VARIABLE_ALONE(group), .variable = "NEXAR_GROUP", .kind = NX_SETTING_TEXT, .unit = "text", .fallback = "",
      .range = "any text, the same for the ranks that share a host and for no others",
-     .help = "which ranks are counted as one host's; if it is not set, those of one kernel and one /dev/shm"},
+     .help = "which ranks are counted as one host's; if it is not set, those of one kernel, /dev/shm and network "
+             "namespace"},
     {VARIABLE_ALONE(detect), .variable = "NEXAR_DETECT", .kind = NX_SETTING_CHOICE, .unit = "text", .fallback = "auto",
      .range = "auto|none|torchrun|openmpi|pmi|pmix|slurm|kubernetes",
      .help = "which launcher's variables give rank and size: the first that is found, none, or this one"},

@@ -33,13 +33,13 @@ static nexar_status tell_addresses(void *arg, const struct sockaddr *seed, uint1
     return st;
 }
 
-/* Who runs on one kernel and sees one /dev/shm can share memory, whatever the names of the containers are; others
- * cannot, and are different hosts. */
+/* Who runs on one kernel, sees one /dev/shm and can be reached by local sockets, which a network namespace has of its
+ * own, can share memory, whatever the names of the containers are; others cannot, and are different hosts. */
 static void host_text(char *text, size_t cap)
 {
     struct nx_process self = {0};
     char kernel[128] = "";
-    struct stat shm = {0};
+    struct stat shm = {0}, net = {0};
 
     if (nx_process_self(&self) == NEXAR_OK)
         snprintf(kernel, sizeof(kernel), "%s", self.boot);
@@ -47,7 +47,9 @@ static void host_text(char *text, size_t cap)
         gethostname(kernel, sizeof(kernel) - 1);
     if (stat("/dev/shm", &shm) != 0)
         stat("/proc/self/ns/mnt", &shm);
-    snprintf(text, cap, "host %s %llx:%llx", kernel, (unsigned long long)shm.st_dev, (unsigned long long)shm.st_ino);
+    stat("/proc/self/ns/net", &net); /* where there is none, all have the same */
+    snprintf(text, cap, "host %s %llx:%llx %llx", kernel, (unsigned long long)shm.st_dev,
+             (unsigned long long)shm.st_ino, (unsigned long long)net.st_ino);
 }
 
 /* What ranks of one launcher, or else of one host, have in common. */
