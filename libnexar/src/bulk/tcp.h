@@ -82,6 +82,7 @@ struct nx_tcp_sock {
     size_t in_at, in_end;
     bool later;    /* what it has is not its turn */
     bool closed;   /* the peer has said CLOSE */
+    bool large;    /* its last message was */
     bool in_frame; /* and `frame_left` bytes of its payload are to come */
     struct nx_tcp_frame frame;
     uint64_t frame_left;
@@ -189,6 +190,7 @@ bool nx_tcp_interface_listed(const char *list, const char *name);
 void nx_tcp_listen_end(struct nx_tcp *self);
 /* "10.0.0.7:41234", "[::1]:41234". */
 bool nx_tcp_address_parse(const char *text, struct sockaddr_storage *out, socklen_t *size);
+bool nx_tcp_same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 void nx_tcp_address_text(const struct sockaddr_storage *address, char *text, size_t cap);
 
 /* ---- tcp_dial.c ---- */
@@ -214,6 +216,9 @@ void nx_tcp_drop_running(struct nx_tcp_half *half);
 /* ---- tcp_sock.c: bytes; the record step is here and in tcp_tls.c alone ---- */
 
 struct nx_tcp_sock *nx_tcp_sock_new(struct nx_tcp *self, int fd, enum nx_tcp_stage stage);
+/* Both ends are on this host, where there is no network to be fair to: its congestion control is the simplest one,
+ * which does not pace what is sent. */
+void nx_tcp_sock_stay_within(struct nx_tcp_sock *sock);
 /* Closes it, wherever it is. */
 void nx_tcp_sock_free(struct nx_tcp_sock *sock);
 /* Engine.  Watches for these events. */

@@ -33,6 +33,8 @@ static void name_ends(struct nx_tcp_sock *s)
     nx_tcp_address_text(&own, a, sizeof(a));
     nx_tcp_address_text(&peer, b, sizeof(b));
     snprintf(s->ends, sizeof(s->ends), s->dialled ? "%s to %s" : "%s from %s", a, b);
+    if (nx_tcp_same_address(&own, &peer))
+        nx_tcp_sock_stay_within(s);
 }
 
 /* ---- hello ---- */

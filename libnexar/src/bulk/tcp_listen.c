@@ -51,6 +51,18 @@ bool nx_tcp_address_parse(const char *text, struct sockaddr_storage *out, sockle
     return true;
 }
 
+bool nx_tcp_same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    const struct sockaddr_in *a4 = (const struct sockaddr_in *)a, *b4 = (const struct sockaddr_in *)b;
+    const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)a, *b6 = (const struct sockaddr_in6 *)b;
+
+    if (a->ss_family != b->ss_family)
+        return false;
+    if (a->ss_family == AF_INET)
+        return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+    return a->ss_family == AF_INET6 && memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
+}
+
 void nx_tcp_address_text(const struct sockaddr_storage *address, char *text, size_t cap)
 {
     char host[NX_TCP_ADDRESS - 10] = "?", port[8] = "?";

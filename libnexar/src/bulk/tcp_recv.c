@@ -13,6 +13,7 @@ enum {
     DIRECT_MIN = 4096,    /* of a payload, to be read to its place */
     DIRECT_MAX = 1 << 20, /* with one read */
     WHOLE_MAX = 16 << 10, /* payloads up to this are handed in whole */
+    AHEAD = 4096,         /* read behind a large payload: what follows is likely to be one more, which is not copied */
 };
 
 enum step {
@@ -91,6 +92,7 @@ static enum step begin(struct nx_tcp_sock *s, size_t used)
             return step;
         s->in_at += used + (size_t)f->len;
         s->frame_left = 0;
+        s->large = false;
         frame_done(s);
         return STEP_ON;
     }
@@ -102,6 +104,7 @@ static enum step begin(struct nx_tcp_sock *s, size_t used)
     s->in_at += used;
     s->in_frame = true;
     s->frame_left = f->len;
+    s->large = true;
     return STEP_ON;
 }
 
@@ -212,7 +215,7 @@ static ssize_t read_direct(struct nx_tcp_sock *s, bool *drained)
         return 0;
     }
     last = n == s->frame_left;
-    got = read_some(s, p, (size_t)n, s->in, last ? NX_TCP_IN : 0, drained);
+    got = read_some(s, p, (size_t)n, s->in, last ? AHEAD : 0, drained);
     filled = got <= 0 ? 0 : (uint64_t)got < n ? (uint64_t)got : n;
     s->in_at = 0;
     s->in_end = got <= 0 ? 0 : (size_t)((uint64_t)got - filled);
@@ -223,6 +226,7 @@ static ssize_t read_direct(struct nx_tcp_sock *s, bool *drained)
 
 static ssize_t fill(struct nx_tcp_sock *s, bool *drained)
 {
+    size_t room;
     ssize_t got = -2;
 
     *drained = true;
@@ -237,7 +241,8 @@ static ssize_t fill(struct nx_tcp_sock *s, bool *drained)
         s->in_end -= s->in_at;
         s->in_at = 0;
     }
-    got = read_some(s, s->in + s->in_end, NX_TCP_IN - s->in_end, NULL, 0, drained);
+    room = s->large && !s->in_frame && s->in_end < AHEAD ? AHEAD : NX_TCP_IN;
+    got = read_some(s, s->in + s->in_end, room - s->in_end, NULL, 0, drained);
     if (got > 0)
         s->in_end += (size_t)got;
     return got;

@@ -31,6 +31,13 @@ static void set_options(int fd)
         (void)setsockopt(fd, option[i].level, option[i].name, &option[i].value, sizeof(int)); /* it works without */
 }
 
+void nx_tcp_sock_stay_within(struct nx_tcp_sock *s)
+{
+    static const char name[] = "reno"; /* there always, and for everybody */
+
+    (void)setsockopt(s->fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1);
+}
+
 struct nx_tcp_sock *nx_tcp_sock_new(struct nx_tcp *self, int fd, enum nx_tcp_stage stage)
 {
     struct nx_tcp_sock *s = nx_calloc(1, sizeof(*s));

@@ -2,6 +2,11 @@
  * not now. */
 #include "tcp_kit.h"
 
+#include "bulk/tcp.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+
 enum { PLAIN = 1, STREAMS = 2 };
 
 static struct tcp_kit kit;
@@ -113,13 +118,67 @@ static void test_huge(void **state)
     for_all_kinds(2, 100, sizes, 3);
 }
 
+/* ---- within a host ---- */
+
+static struct sockaddr_storage address_of(int family, const char *text, uint16_t port)
+{
+    struct sockaddr_storage out = {.ss_family = (sa_family_t)family};
+    struct sockaddr_in *a4 = (struct sockaddr_in *)&out;
+    struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&out;
+
+    assert_int_equal(inet_pton(family, text, family == AF_INET ? (void *)&a4->sin_addr : (void *)&a6->sin6_addr), 1);
+    *(family == AF_INET ? &a4->sin_port : &a6->sin6_port) = htons(port);
+    return out;
+}
+
+static void test_same_address(void **state)
+{
+    struct sockaddr_storage a = address_of(AF_INET, "10.0.0.7", 1), b = address_of(AF_INET, "10.0.0.7", 2);
+    struct sockaddr_storage c = address_of(AF_INET, "10.0.0.8", 1), d = address_of(AF_INET6, "fe80::7", 1);
+    struct sockaddr_storage e = address_of(AF_INET6, "fe80::7", 2), f = address_of(AF_INET6, "fe80::8", 1);
+    struct sockaddr_storage none = {0};
+
+    (void)state;
+    assert_true(nx_tcp_same_address(&a, &b));
+    assert_false(nx_tcp_same_address(&a, &c));
+    assert_false(nx_tcp_same_address(&a, &d));
+    assert_true(nx_tcp_same_address(&d, &e));
+    assert_false(nx_tcp_same_address(&d, &f));
+    assert_false(nx_tcp_same_address(&none, &none));
+}
+
+/* Both ends of each connection are descriptors of this process. */
+static void test_within_a_host_nothing_is_paced(void **state)
+{
+    enum { DESCRIPTORS = 1024 };
+    struct fake_options o = make(1, PLAIN | STREAMS);
+    struct fake_pair *pair = kit_open(&o);
+    int ends = 0;
+
+    (void)state;
+    for (int fd = 0; fd < DESCRIPTORS; fd++) {
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof(peer);
+        char name[16] = "";
+
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0 || peer.ss_family != AF_INET)
+            continue;
+        size = sizeof(name);
+        if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size) != 0)
+            continue;
+        assert_string_equal(name, "reno");
+        ends++;
+    }
+    assert_int_equal(ends, 6);
+    fake_close(pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exchange),
-        cmocka_unit_test(test_exchange_with_a_host_that_says_not_now),
-        cmocka_unit_test(test_thousands_of_small),
-        cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_exchange),           cmocka_unit_test(test_exchange_with_a_host_that_says_not_now),
+        cmocka_unit_test(test_thousands_of_small), cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_same_address),       cmocka_unit_test(test_within_a_host_nothing_is_paced),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
