@@ -209,9 +209,10 @@ class Cache:
             return
         if hot is not None and hot.watch(arrays):
             hot.value = None  # who calls has the array
+            self.found[key] = hot
             if marks:
                 hot.a, hot.b, hot.c = marks
-            self.found[key] = hot
+                setattr(self, name, hot)  # where one may be that looks the same, and whose arrays have changed
 
     def empty(self) -> None:
         self.all_reduce = self.send = self.recv = _NONE

@@ -152,6 +152,25 @@ def test_many_arrays(cluster: Cluster) -> None:
     assert len(comm.cache.found) <= 64
 
 
+def test_what_has_changed_is_remembered_anew() -> None:
+    with nx.local_cluster(1) as comms:
+        comm = comms[0]
+        x, out = np.ones(3), np.zeros(3)
+        cache = comm.cache
+        for n in (3, 5, 4):
+            x.resize(n, refcheck=False)
+            out.resize(n, refcheck=False)
+            before = (cache.all_reduce, cache.send, cache.recv)
+            for _ in range(3):
+                assert comm.all_reduce(x, out=out) is out
+                comm.send(x, 0)
+                assert comm.recv(out, 0).nbytes == 8 * n
+            latest = (cache.all_reduce, cache.send, cache.recv)
+            assert all(hot in cache.found.values() for hot in latest)
+            assert all(hot is not old for hot, old in zip(latest, before))
+            assert [hot.again(None) for hot in latest] == [True] * 3
+
+
 def test_what_was_received(cluster: Cluster) -> None:
     """Also after a receive that had to wait for long, which ends in another way."""
 
