@@ -124,8 +124,11 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
         nx_time next = looked ? nx_turn_go_on() : nx_turn_run(), now;
         int n;
 
-        if (atomic_load(&w->word) & WAITER_DONE)
+        if (atomic_load(&w->word) & WAITER_DONE) {
+            if (looked)
+                nx_engine.spins_missed = 0; /* other events, as signs of life are, prove nothing */
             return NEXAR_OK;
+        }
         now = nx_now();
         if (now >= deadline)
             return NEXAR_EAGAIN;
@@ -143,8 +146,6 @@ static nexar_status lead(struct nx_waiter *w, nx_time deadline)
                 looks = crowded ? 1 : LOOKS;
             } while (n == 0 && (now = nx_now()) - idle_since < spin && now < nx_turn_due() && now < deadline &&
                      (atomic_load(&w->word) & WAITER_DONE) == 0);
-            if (n > 0)
-                nx_engine.spins_missed = 0;
             looked = true;
         } else {
             looked = false;
