@@ -20,7 +20,7 @@ struct algorithm {
     order_fn order; /* NULL: sums nothing */
 };
 
-#define ALL_REDUCES 6
+#define ALL_REDUCES 7
 #define BROADCASTS 2
 #define ALGORITHMS (ALL_REDUCES + BROADCASTS)
 #define FLAT 0

@@ -48,6 +48,7 @@ void nx_build_near(struct nx_sched *s, const struct nx_shape *shape);
 /* SEND and RECV have `count` elements. */
 void nx_build_all_reduce_flat(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_bruck(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_all_reduce_cube(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_direct(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_rd(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_ring(struct nx_sched *s, const struct nx_shape *shape);

@@ -104,7 +104,7 @@ static void test_errors_name_the_part(void **state)
     refuse(" all_reduce:0-:ring", "\" all_reduce\" is no collective");
     refuse("gather_all:0-:ring",
            "\"gather_all\" is no collective: all_reduce, broadcast, barrier, reduce, all_gather, ");
-    refuse("all_reduce:0-:rings", "\"rings\" is none of its algorithms: flat, direct, rd, ring, rsag, bruck");
+    refuse("all_reduce:0-:rings", "\"rings\" is none of its algorithms: flat, direct, rd, ring, rsag, bruck, cube");
     refuse("all_reduce:0-:", "\"\" is none of its algorithms");
     refuse("all_reduce:0-:ring:", "\"ring:\" is none of its algorithms");
     refuse("broadcast:0-:ring", "\"ring\" is none of its algorithms: binomial, scatter, chain");
