@@ -63,7 +63,8 @@ static void send_pieces(struct cube *c, uint32_t peer, uint32_t low, uint32_t hi
         }
     }
     last = nx_sched_send(c->s, peer, c->tag, all, last, NX_NONE);
-    c->read = c->read == NX_NONE ? last : nx_sched_join(c->s, c->read, last);
+    if (c->shape->in_place)
+        c->read = c->read == NX_NONE ? last : nx_sched_join(c->s, c->read, last);
 }
 
 /* One half goes to a neighbour, and the other comes. */
@@ -127,7 +128,8 @@ static void double_up(struct cube *c, int32_t have)
         theirs.count = start_of(shape, (own ^ d) + d) - theirs.off;
         nx_sched_send(c->s, peer, c->tag, nx_slice(NX_BUF_RECV, ours), have, NX_NONE);
         got = nx_sched_recv(c->s, peer, c->tag, nx_slice(NX_BUF_RECV, theirs), c->read, NX_NONE);
-        have = nx_sched_join(c->s, have, got);
+        if (2 * d < shape->n)
+            have = nx_sched_join(c->s, have, got);
     }
 }
 
