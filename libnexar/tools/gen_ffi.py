@@ -127,6 +127,8 @@ class Generator:
             name = self.plain(node.type)
             if name in self.handles:
                 return f"POINTER({name})", "Any"
+            if name == "void":
+                return "POINTER(c_void_p)", "Any"
             raise UnknownError(f"a pointer to a pointer to {name}", node)
         name = self.plain(node)
         if name == "char":

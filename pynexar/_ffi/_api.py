@@ -414,6 +414,8 @@ class Library:
     nexar_comm_abort: Callable[[Optional[nexar_comm], Optional[bytes]], int]
     nexar_comm_dump: Callable[[Optional[nexar_comm], Optional[bytes]], int]
     nexar_comm_peer: Callable[[Optional[nexar_comm], int, Any], int]
+    nexar_comm_alloc: Callable[[Optional[nexar_comm], int, Any], int]
+    nexar_comm_free: Callable[[Optional[int]], None]
     nexar_send: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
     nexar_sendv: Callable[[Optional[nexar_comm], Any, int, int, int, Any, Any], int]
     nexar_recv: Callable[[Optional[nexar_comm], Optional[int], int, int, int, Any, Any], int]
@@ -543,6 +545,8 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_comm_abort", c_int, (nexar_comm, c_char_p)),
     ("nexar_comm_dump", c_int, (nexar_comm, c_char_p)),
     ("nexar_comm_peer", c_int, (nexar_comm, c_uint32, POINTER(nexar_conn))),
+    ("nexar_comm_alloc", c_int, (nexar_comm, c_size_t, POINTER(c_void_p))),
+    ("nexar_comm_free", None, (c_void_p,)),
     (
         "nexar_send",
         c_int,

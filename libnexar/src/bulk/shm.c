@@ -264,9 +264,14 @@ static void detach(void *arg, int orderly)
 
 static nexar_status open_node(const nexar_host *host, nexar_node *node, void **self)
 {
-    struct nx_shm *shm = nx_calloc(1, sizeof(*shm));
+    struct nx_shm *shm;
+    uint64_t nbytes;
+    nexar_status st = nx_shm_heap_size(host->setting("NEXAR_SHM_HEAP"), 1, &nbytes);
 
-    *self = shm;
+    *self = NULL;
+    if (st != NEXAR_OK)
+        return st;
+    *self = shm = nx_calloc(1, sizeof(*shm));
     if (shm == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for the shared memory of this host");
     shm->host = host;
@@ -314,6 +319,11 @@ struct nx_shm *nx_shm_shared(void *self)
     struct nx_shm *shm = self;
 
     return shm != NULL && shm->state == NX_SHM_SHARED ? shm : NULL;
+}
+
+struct nx_shm_heaps *nx_shm_heaps_of(const struct nx_shm *shm)
+{
+    return shm->seg.heaps;
 }
 
 uint32_t nx_shm_self(const struct nx_shm *shm)

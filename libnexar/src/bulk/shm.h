@@ -16,6 +16,7 @@
 #define NX_SHM_AREAS 16
 
 struct nx_shm;
+struct nx_shm_heaps;
 
 /* `self` of nx_shm_module; NULL if not all ranks of this host share the segment. */
 struct nx_shm *nx_shm_shared(void *self);
@@ -29,6 +30,9 @@ void nx_shm_wake(struct nx_shm *shm, uint64_t members);
 uint64_t nx_shm_dead(const struct nx_shm *shm);
 /* Index of this member. */
 uint32_t nx_shm_self(const struct nx_shm *shm);
+
+/* Of all members (bulk/shm_heap.h); NULL: there are none. */
+struct nx_shm_heaps *nx_shm_heaps_of(const struct nx_shm *shm);
 
 /* Any thread, from here on.  An area of zeroed memory under an id, which one member makes before another looks for it.
  * NULL: there are as many as there can be, or it would be too large. */

@@ -181,6 +181,7 @@ static void close_doors(struct nx_shm *shm)
 static void shared(struct nx_shm *shm)
 {
     shm->state = NX_SHM_SHARED;
+    nx_shm_seg_settle(&shm->seg);
     close_doors(shm);
     nx_shm_settled(shm);
 }
@@ -230,7 +231,7 @@ static void take_segment(struct nx_shm *shm, int *fds, uint32_t n)
         else if (i > 0 || !fits)
             close(fds[i]);
     }
-    if (!fits || nx_shm_seg_map(fds[0], shm->size, &shm->seg) != NEXAR_OK)
+    if (!fits || nx_shm_seg_map(fds[0], shm->size, shm->self, &shm->seg) != NEXAR_OK)
         nx_shm_group_fail(shm, fits ? nexar_last_error() : "what the maker of the segment sent is not it");
     else if (!send_words(shm->wire[0].fd, &mapped, NULL, 0))
         nx_shm_group_fail(shm, "the maker of the segment is gone");
@@ -303,8 +304,10 @@ static void give_segment(struct nx_shm *shm)
 {
     struct words w = say(SAY_SEGMENT);
     int fds[NX_SHM_RANKS + 1];
+    uint64_t heap_nbytes;
 
-    if (nx_shm_seg_make(shm->size, &shm->seg) != NEXAR_OK) {
+    (void)nx_shm_heap_size(shm->host->setting("NEXAR_SHM_HEAP"), shm->size, &heap_nbytes); /* looked at before */
+    if (nx_shm_seg_make(shm->size, heap_nbytes, &shm->seg) != NEXAR_OK) {
         nx_shm_group_fail(shm, nexar_last_error());
         return;
     }

@@ -1,13 +1,13 @@
 /* bulk/shm_seg.h - the segment itself: what is where in it.
  *
- *     header | rings, by ordered pair | areas
+ *     header | rings, by ordered pair | areas | heaps, by member
  *
  * What is never touched costs nothing.  Every word has one writer, but for `sleepers`, `dead` and the table of areas,
  * which are changed by single atomic operations: there are no locks. */
 #ifndef NX_BULK_SHM_SEG_H
 #define NX_BULK_SHM_SEG_H
 
-#include "bulk/shm.h"
+#include "bulk/shm_heap.h"
 #include "bulk/shm_ring.h"
 
 struct nx_shm_area {
@@ -24,29 +24,34 @@ struct nx_shm_header {
     _Alignas(NX_SHM_LINE) _Atomic uint64_t dead;
     _Atomic uint32_t deaths;
     _Atomic uint8_t died[NX_SHM_RANKS]; /* in the order in which they did: member + 1; 0: none yet */
+    _Atomic uint32_t reaching;          /* members that have mapped the heaps */
     _Alignas(NX_SHM_LINE) struct nx_shm_area area[NX_SHM_AREAS];
 };
 
 /* Where everything is. */
 struct nx_shm_layout {
     uint32_t members, data;
-    uint64_t area_nbytes;         /* of each */
-    uint64_t rings, areas, total; /* offsets */
+    uint64_t area_nbytes, heap_nbytes;   /* of each */
+    uint64_t rings, areas, heaps, total; /* offsets; of the heaps on a huge page */
 };
 
-void nx_shm_layout(uint32_t members, struct nx_shm_layout *layout);
+void nx_shm_layout(uint32_t members, uint64_t heap_nbytes, struct nx_shm_layout *layout);
 
 struct nx_shm_seg {
     struct nx_shm_layout layout;
     struct nx_shm_header *header;
-    int fd; /* owned */
+    struct nx_shm_heaps *heaps; /* NULL: there are none, or they could not be mapped */
+    int fd;                     /* owned */
 };
 
-/* A new one.  NEXAR_ESYSTEM. */
-nexar_status nx_shm_seg_make(uint32_t members, struct nx_shm_seg *seg);
-/* One that came from another member: sealed, as large as ours would be, for as many members.  Takes the descriptor.
+/* A new one, with heaps of at most so many bytes, a multiple of 2 MiB.  NEXAR_ESYSTEM. */
+nexar_status nx_shm_seg_make(uint32_t members, uint64_t heap_nbytes, struct nx_shm_seg *seg);
+/* One that came from another member: sealed, as large as ours would be but for the heaps, for as many members.  Takes
+ * the descriptor.
  * NEXAR_EPROTO, NEXAR_ESYSTEM. */
-nexar_status nx_shm_seg_map(int fd, uint32_t members, struct nx_shm_seg *seg);
+nexar_status nx_shm_seg_map(int fd, uint32_t members, uint32_t self, struct nx_shm_seg *seg);
+/* All have mapped it: the heaps are used if all reach them. */
+void nx_shm_seg_settle(struct nx_shm_seg *seg);
 void nx_shm_seg_close(struct nx_shm_seg *seg);
 
 static inline struct nx_shm_ring *nx_shm_seg_ring(const struct nx_shm_seg *seg, uint32_t from, uint32_t to)

@@ -308,8 +308,10 @@ static nexar_status give_up(struct nx_coll_op *op)
 {
     nexar_error error = *nx_last_error();
 
-    if (op->job.k != 0)
+    if (op->job.k != 0) {
+        nx_near_take_back_now(&op->job);
         nx_near_leave(op->job.near, op->job.k, NULL);
+    }
     nx_op_abandon(&op->op);
     nx_coll_release(op);
     return nx_fail_with(&error);
@@ -317,7 +319,7 @@ static nexar_status give_up(struct nx_coll_op *op)
 
 /* Makes an operation of the call; *out NULL: it failed. */
 static nexar_status make_op(nexar_comm *comm, const struct nx_plan_key *key, const struct nx_coll_args *args,
-                            const struct nx_near_job *job, const nexar_call_opts *opts, struct early *early,
+                            struct nx_near_job *job, const nexar_call_opts *opts, struct early *early,
                             struct nx_coll_op **out)
 {
     struct nx_coll_op *op;
@@ -360,7 +362,7 @@ nexar_status nx_coll_run(nexar_comm *comm, const struct nx_plan_key *key, const 
         job.near = comm->near;
         job.call = nx_call_pack(&args->call);
         nx_near_cut(&job);
-        if (job.chunks <= NX_NEAR_AT_ONCE && op_out == NULL && opts == NULL && nx_near_try(comm, &job))
+        if ((job.chunks <= NX_NEAR_AT_ONCE || job.lends) && op_out == NULL && opts == NULL && nx_near_try(comm, &job))
             return NEXAR_OK;
     }
     st = make_op(comm, key, args, &job, opts, &early, &op);

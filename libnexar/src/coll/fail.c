@@ -124,7 +124,7 @@ static uint64_t near_number(nexar_comm *comm, const struct nx_call *args)
     return near != NULL && nx_algorithm_at(args->algorithm)->build == nx_build_near ? nx_near_enter(near) : 0;
 }
 
-nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count, const struct nx_near_job *begun)
+nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count, struct nx_near_job *begun)
 {
     const char *name = nx_coll_name(args->coll);
     uint64_t k;
@@ -148,6 +148,8 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
     error.comm = comm->id;
     error.sequence = call.sequence;
     tell(comm, &call, &error);
+    if (begun != NULL)
+        nx_near_take_back_now(begun);
     if (k != 0 && nx_near_leave(comm->near, k, NULL))
         nx_engine_attend();
     return nx_fail_with(&error);

@@ -49,6 +49,15 @@ static uint64_t members_of(const nexar_comm *comm, struct nx_shm *shm)
     return members;
 }
 
+static struct nx_near_loan *make_loans(const nexar_comm *comm, const struct nx_shm *shm)
+{
+    struct nx_near_loan *loan = nx_calloc(comm->size, sizeof(*loan));
+
+    for (uint32_t i = 0; loan != NULL && i < comm->size; i++)
+        loan[i].member = nx_shm_index(shm, nx_comm_world(comm, i));
+    return loan;
+}
+
 /* NULL: no area, or no memory; the others learn of the latter by what never comes of us. */
 static struct nx_near *open_area(nexar_comm *comm, struct nx_shm *shm, uint64_t members, bool make)
 {
@@ -58,8 +67,14 @@ static struct nx_near *open_area(nexar_comm *comm, struct nx_shm *shm, uint64_t 
 
     if (near == NULL)
         return NULL;
+    near->loan = make_loans(comm, shm);
+    if (near->loan == NULL) {
+        nx_free(near);
+        return NULL;
+    }
     near->comm = comm;
     near->shm = shm;
+    near->heaps = nx_shm_heaps_of(shm);
     near->rank = (struct nx_near_rank *)(void *)area;
     near->slots = area + lines;
     near->slot = slot;
@@ -112,6 +127,7 @@ void nx_near_free(nexar_comm *comm)
     if (comm->near == NULL)
         return;
     nx_free(comm->near->skip);
+    nx_free(comm->near->loan);
     nx_free(comm->near);
     comm->near = NULL;
 }

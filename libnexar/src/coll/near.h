@@ -11,7 +11,7 @@
 #ifndef NX_COLL_NEAR_H
 #define NX_COLL_NEAR_H
 
-#include "bulk/shm.h"
+#include "bulk/shm_heap.h"
 #include "coll/exec.h"
 
 enum {
@@ -30,6 +30,9 @@ struct nx_near_line {
 struct nx_near_rank {
     struct nx_near_line line[2];
     _Alignas(NX_NEAR_LINE) _Atomic uint64_t failed; /* the last operation that failed here */
+    _Atomic uint64_t taken;                         /* the last one for which it took back what it had lent */
+    /* 2 k + 1: it is at what others have lent to operation k; 2 k + 2: it was */
+    _Alignas(NX_NEAR_LINE) _Atomic uint64_t touches;
 };
 
 #define NX_NEAR_LAST UINT64_C(0xfffffe)
@@ -42,6 +45,13 @@ static inline uint64_t nx_near_number(uint64_t k, uint64_t c)
 
 struct nx_coll_op;
 struct nx_comms;
+
+/* A rank's vectors, of the operation whose turn it is, if they lie in its heap. */
+struct nx_near_loan {
+    const uint8_t *send;
+    uint8_t *recv;
+    uint32_t member; /* const: of the host */
+};
 
 /* A word that is waited for. */
 struct nx_near_want {
@@ -65,8 +75,10 @@ struct nx_near {
     struct nx_shm *shm;
     struct nx_near_rank *rank;
     uint8_t *slots;
-    size_t slot;              /* bytes */
-    uint64_t members, others; /* of the host, by index */
+    size_t slot;                /* bytes */
+    struct nx_shm_heaps *heaps; /* NULL: there are none */
+    struct nx_near_loan *loan;  /* owned; by rank; of one thread, as the operation */
+    uint64_t members, others;   /* of the host, by index */
     struct nx_way_stats *stats;
     /* the communicator's lock */
     uint64_t numbered;     /* operations that have begun here */
@@ -97,8 +109,16 @@ struct nx_near_job {
     bool inside;     /* what travels is in the lines */
     bool sliced;
     uint8_t phase;
-    bool vain;  /* it waits for a rank that called something else and has given up: it will be told why */
-    uint32_t q; /* the ranks before it are there */
+    /* near_direct.c */
+    bool offers;    /* such a call: ranks say with chunk 0 whether they lend */
+    bool lends;     /* this rank's vectors lie in its heap */
+    bool published; /* chunk 0 */
+    bool direct;    /* all ranks' do */
+    uint64_t lent;  /* whose do, by bits */
+    size_t done;    /* bytes of this rank's slice, if direct */
+    nx_time since;  /* it waits for others to let go of what it has lent; 0: it does not */
+    bool vain;      /* it waits for a rank that called something else and has given up: it will be told why */
+    uint32_t q;     /* the ranks before it are there */
     /* a rank that called something else */
     uint32_t peer;
     uint64_t their_call, their_count, their_sequence;
@@ -109,6 +129,7 @@ enum nx_near_state {
     NX_NEAR_WAITS,
     NX_NEAR_DONE,
     NX_NEAR_MISFIT,
+    NX_NEAR_NONSENSE, /* job->peer lends what it cannot have */
 };
 
 /* ---- near_job.c ---- */
@@ -139,10 +160,32 @@ void nx_near_read(const struct nx_near_job *job);
 /* Whether a rank that has ended it knows that all others have published the last chunk. */
 bool nx_near_meets(const struct nx_near_job *job);
 
+/* The slice of a chunk that a rank sums up, in whole cache lines. */
+struct nx_range nx_near_slice(const struct nx_near_job *job, uint32_t rank);
+
 static inline uint32_t nx_near_parity(uint64_t k, uint64_t c)
 {
     return (k + c) & 1;
 }
+
+/* ---- near_direct.c ---- */
+
+/* When it is cut: whether this rank lends its vectors. */
+void nx_near_lend(struct nx_near_job *job);
+/* With chunk 0: where this rank's vectors are. */
+void nx_near_offer(const struct nx_near_job *job, struct nx_near_line *line);
+/* When all have published it.  False: that of job->peer makes no sense. */
+bool nx_near_take_offers(struct nx_near_job *job);
+/* Before and after what is lent is read or written.  False: rank job->q has taken it back, the operation is about to
+ * fail. */
+bool nx_near_touch(struct nx_near_job *job);
+void nx_near_untouch(const struct nx_near_job *job);
+/* Some of our slice, for all.  True: that was the last of it. */
+bool nx_near_sum_direct(struct nx_near_job *job, struct nx_range slice);
+/* It has failed, and no step of it is running.  False: another rank is still at what this one has lent; try again. */
+bool nx_near_take_back(struct nx_near_job *job);
+/* Waits for that: at most some tenths of a second. */
+void nx_near_take_back_now(struct nx_near_job *job);
 
 /* ---- near.c ---- */
 

@@ -35,7 +35,7 @@ static void want_of(const struct nx_near_job *job, uint32_t q, struct nx_near_wa
         return;
     case WRITING:
         w->line = &line_of(job, q, job->k, job->c - 1)->seq;
-        w->number = number_of(job, job->c - 1);
+        w->number = job->vain ? UINT64_MAX : number_of(job, job->c - 1);
         w->takes = true;
         return;
     case READING:
@@ -85,7 +85,7 @@ static bool differs(struct nx_near_job *job, const struct nx_near_line *line, ui
     return true;
 }
 
-static void publish(const struct nx_near_job *job)
+static void publish(struct nx_near_job *job)
 {
     struct nx_near_line *line = &job->near->rank[job->shape->rank].line[nx_near_parity(job->k, job->c)];
 
@@ -93,7 +93,10 @@ static void publish(const struct nx_near_job *job)
         line->call = job->call;
         line->count = job->args->count;
         line->sequence = job->sequence;
+        job->published = true;
     }
+    if (job->c == 0 && job->offers)
+        nx_near_offer(job, line);
     atomic_store_explicit(&line->seq, number_of(job, job->c), memory_order_release);
     nx_shm_wake(job->near->shm, job->near->others);
 }
@@ -149,6 +152,22 @@ static void next(struct nx_near_job *job, enum phase phase)
     job->q = 0;
 }
 
+/* A chunk of sums of what others have lent, or some of it. */
+static enum nx_near_state sum_lent(struct nx_near_job *job)
+{
+    bool whole = true;
+
+    job->vain = !nx_near_touch(job);
+    if (job->vain)
+        return NX_NEAR_WAITS;
+    if (job->direct)
+        whole = nx_near_sum_direct(job, nx_near_slice(job, job->shape->rank));
+    else
+        job->nbytes += nx_near_write(job);
+    nx_near_untouch(job);
+    return whole ? NX_NEAR_DONE : NX_NEAR_MORE;
+}
+
 enum nx_near_state nx_near_job_step(struct nx_near_job *job)
 {
     enum nx_near_state st;
@@ -163,13 +182,18 @@ enum nx_near_state nx_near_job_step(struct nx_near_job *job)
         st = may_write(job);
         if (st != NX_NEAR_MORE)
             return st;
-        job->nbytes += nx_near_write(job);
+        if (job->lent == 0 || job->c % 2 == 0)
+            job->nbytes += nx_near_write(job);
+        else if ((st = sum_lent(job)) != NX_NEAR_DONE)
+            return st;
         publish(job);
         next(job, READING);
     }
     st = may_read(job);
     if (st != NX_NEAR_MORE)
         return st;
+    if (job->c == 0 && job->offers && !nx_near_take_offers(job))
+        return NX_NEAR_NONSENSE;
     nx_near_read(job);
     job->c++;
     next(job, WRITING);

@@ -50,7 +50,10 @@ void nx_near_cut(struct nx_near_job *job)
 
     job->c = job->q = job->phase = 0;
     job->nbytes = 0;
-    job->vain = false;
+    job->vain = job->published = job->direct = false;
+    job->lent = 0;
+    job->done = 0;
+    job->since = 0;
     job->sliced = (job->coll == NX_COLL_ALL_REDUCE || job->coll == NX_COLL_REDUCE) && nbytes > FLAT / others / others;
     job->inside = nbytes <= NX_NEAR_INLINE / blocks;
     if (!job->sliced && room > PIECE)
@@ -61,6 +64,7 @@ void nx_near_cut(struct nx_near_job *job)
         pieces++;
     job->per = pieces == 1 ? job->shape->count : (job->shape->count + pieces - 1) / pieces;
     job->chunks = (uint32_t)(job->sliced ? 2 * pieces + 1 : pieces);
+    nx_near_lend(job);
 }
 
 bool nx_near_meets(const struct nx_near_job *job)
@@ -106,8 +110,7 @@ static const uint8_t *own(const struct nx_near_job *job, size_t off)
     return block_of(job, job->args->send, among ? job->shape->rank : 0, off);
 }
 
-/* The slice of a chunk that a rank sums up, in whole cache lines. */
-static struct nx_range slice_of(const struct nx_near_job *job, uint32_t rank)
+struct nx_range nx_near_slice(const struct nx_near_job *job, uint32_t rank)
 {
     struct nx_range p = part(job);
     size_t line = 64 / job->args->element, lines = (p.count + line - 1) / line;
@@ -135,7 +138,13 @@ struct sum {
 
 static const uint8_t *term(const struct sum *s, uint32_t rank, size_t at)
 {
-    return rank == s->job->shape->rank ? s->own + at : data_at(s->job, rank, s->c) + s->off + at;
+    const struct nx_near_job *job = s->job;
+
+    if (rank == job->shape->rank)
+        return s->own + at;
+    if ((job->lent >> rank & 1) != 0)
+        return job->near->loan[rank].send + part(job).off * job->args->element + s->off + at;
+    return data_at(job, rank, s->c) + s->off + at;
 }
 
 static void sum_block(const struct sum *s, size_t at, size_t nbytes)
@@ -174,7 +183,7 @@ static void sum_up(const struct sum *s, size_t count)
 /* The sum of our slice of the chunk before: to our result, if there is one, and to the others. */
 static void sum_slice(const struct nx_near_job *job)
 {
-    struct nx_range slice = slice_of(job, job->shape->rank), p = part(job);
+    struct nx_range slice = nx_near_slice(job, job->shape->rank), p = part(job);
     size_t element = job->args->element;
     uint8_t *there = data_of(job, job->shape->rank) + slice.off * element;
     bool ours = job->coll == NX_COLL_ALL_REDUCE || is_root(job);
@@ -193,7 +202,7 @@ static void sum_slice(const struct nx_near_job *job)
 /* All but our own slice. */
 static void give_slices(const struct nx_near_job *job)
 {
-    struct nx_range slice = slice_of(job, job->shape->rank), p = part(job);
+    struct nx_range slice = nx_near_slice(job, job->shape->rank), p = part(job);
     size_t element = job->args->element, end = slice.off + slice.count;
     uint8_t *to = data_of(job, job->shape->rank);
 
@@ -208,7 +217,7 @@ static void take_slices(const struct nx_near_job *job)
 
     for (uint32_t i = 1; i < job->shape->n; i++) {
         uint32_t rank = nx_ring_up(job->shape->rank, job->shape->n, i);
-        struct nx_range slice = slice_of(job, rank);
+        struct nx_range slice = nx_near_slice(job, rank);
 
         copy(block_of(job, job->args->recv, 0, p.off + slice.off), data_of(job, rank) + slice.off * element,
              slice.count * element);
@@ -239,7 +248,7 @@ size_t nx_near_write(const struct nx_near_job *job)
 {
     struct nx_range p = part(job);
     size_t element = job->args->element, nbytes = p.count * element;
-    size_t slice = job->sliced ? slice_of(job, job->shape->rank).count * element : 0;
+    size_t slice = job->sliced ? nx_near_slice(job, job->shape->rank).count * element : 0;
 
     if (!nx_near_writes(job) || nbytes == 0)
         return 0;
@@ -247,6 +256,8 @@ size_t nx_near_write(const struct nx_near_job *job)
         sum_slice(job);
         return slice;
     }
+    if (job->lends)
+        return 0; /* the others read it where it is */
     if (job->sliced) {
         give_slices(job);
         return nbytes - slice;
@@ -359,7 +370,7 @@ void nx_near_read(const struct nx_near_job *job)
     if (p.count == 0 || (to_root(job) && !is_root(job)))
         return;
     if (job->sliced) {
-        if (job->c % 2 == 1)
+        if (job->c % 2 == 1 && !job->direct)
             take_slices(job);
     } else if (job->coll == NX_COLL_REDUCE_SCATTER) {
         sum_blocks(job);

@@ -53,7 +53,7 @@ bool nx_near_try(nexar_comm *comm, struct nx_near_job *job)
     if (job->k == 0)
         return false;
     while ((st = nx_near_job_step(job)) != NX_NEAR_DONE) {
-        if (st == NX_NEAR_MISFIT || (st == NX_NEAR_WAITS && !nx_engine_glance(looks++)))
+        if (st == NX_NEAR_MISFIT || st == NX_NEAR_NONSENSE || (st == NX_NEAR_WAITS && !nx_engine_glance(looks++)))
             return false;
         if (st == NX_NEAR_MORE)
             looks = 0;
@@ -166,6 +166,26 @@ static void misfit(struct nx_coll_op *op)
     nx_coll_fail(op, NEXAR_EMISMATCH, &error, true);
 }
 
+/* A rank lends what it cannot have: it is cut off. */
+static void nonsense(struct nx_coll_op *op)
+{
+    uint32_t peer = nx_comm_world(op->comm, op->job.peer);
+    nexar_status st;
+    nexar_conn *conn = nx_peer_conn(op->comm->net->peer[peer], &st);
+    char title[64], who[96];
+    nexar_error error;
+
+    nx_coll_title(op, title, sizeof(title));
+    nx_coll_rank_text(op->comm, peer, who, sizeof(who));
+    nx_error_set(&error, NEXAR_EPEER, op->job.peer, "%s: %s says that its memory is where it has none, and is cut off",
+                 title, who);
+    nx_coll_word_finish(op, &error);
+    nx_coll_fail(op, NEXAR_EPEER, &error, true);
+    if (conn != NULL)
+        nx_conn_shutdown(conn, NX_CLOSE_PROTOCOL);
+    nx_conn_drop(conn);
+}
+
 void nx_near_go(struct nx_coll_op *op)
 {
     struct nx_near_job *job = &op->job;
@@ -185,17 +205,19 @@ void nx_near_go(struct nx_coll_op *op)
             continue;
         if (st == NX_NEAR_MISFIT)
             misfit(op);
+        if (st == NX_NEAR_NONSENSE)
+            nonsense(op);
         if (st == NX_NEAR_WAITS)
             check_gone(op);
         nx_lock(&op->lock);
     }
     op->running = false;
-    end = !op->ended && (op->status != NEXAR_OK || st == NX_NEAR_DONE);
+    end = !op->ended && (st == NX_NEAR_DONE || (op->status != NEXAR_OK && nx_near_take_back(job)));
     if (end)
         op->ended = true;
     if (!op->ended && turn) {
         nx_near_job_want(job, &want);
-        nx_near_await(job->near, op, st == NX_NEAR_WAITS ? &want : NULL);
+        nx_near_await(job->near, op, st == NX_NEAR_WAITS && op->status == NEXAR_OK ? &want : NULL);
     }
     nx_unlock(&op->lock);
     if (end)

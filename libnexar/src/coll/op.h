@@ -119,7 +119,6 @@ bool nx_coll_late(struct nx_coll_op *op);
 void nx_coll_tell(struct nx_coll_op *op, const nexar_error *error);
 /* A call that could not become an operation, with this thread's last error: it counts as one all the same, since the
  * other ranks count it, and they are told.  `begun`: it has its numbers already; else NULL. */
-nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count,
-                            const struct nx_near_job *begun);
+nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count, struct nx_near_job *begun);
 
 #endif

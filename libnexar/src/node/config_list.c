@@ -149,7 +149,7 @@ static const char *nearest_of(const char *name)
 }
 
 /* Transports read these themselves, by nexar_host.setting. */
-static const char *const of_transports[] = {"NEXAR_TCP_TLS", "NEXAR_TCP_STREAMS"};
+static const char *const of_transports[] = {"NEXAR_TCP_TLS", "NEXAR_TCP_STREAMS", "NEXAR_SHM_HEAP"};
 
 static bool is_setting(const char *name)
 {
