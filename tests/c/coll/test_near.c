@@ -17,6 +17,7 @@ enum {
 
 struct rank {
     struct nx_near near;
+    struct nx_near_loan loan[RANKS_MAX];
     struct nx_near_job job;
     struct nx_coll_args args;
     struct nx_shape shape;
@@ -61,6 +62,7 @@ static void setup(struct world *w, uint32_t n, uint64_t seed)
         me->near.slots = (uint8_t *)w->area + lines;
         me->near.slot = SLOT;
         me->near.last.met = true;
+        me->near.loan = me->loan;
         me->send = malloc(COUNT_MAX * RANKS_MAX * sizeof(float));
         me->recv = malloc(COUNT_MAX * RANKS_MAX * sizeof(float));
         me->expect = malloc(COUNT_MAX * RANKS_MAX * sizeof(float));
