@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from ctypes import byref
+from ctypes import byref, c_void_p
 from weakref import WeakSet
 
 from . import launched
@@ -89,19 +89,27 @@ class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
             return self._peers[rank]
 
     def alloc(self, shape: Any, dtype: Any = "float32") -> Any:
-        """A new numpy array of zeros in memory that transports reach without a copy: its own pages, from their
-        beginning.  It lives as long as somebody has it, also without the communicator.
+        """A new numpy array of zeros in memory that the ranks of a host share, if there is room: an all_reduce of more
+        than 16 KiB whose arrays lie there on all ranks copies nothing.  Elsewhere it is as any other array, and every
+        call takes any.  A local call: each rank has as many as it likes.  It begins at a multiple of 4 096 bytes, and
+        lives as long as somebody has it or a view of it, also without the communicator.
 
         Raises:
             UsageError: no shape, or no type whose elements have a fixed size.
             ResourceError: there is not so much memory.
             Closed: the communicator is closed.
         """
-        from ._ffi.buffer import pages
+        from ._ffi.buffer import lent
+
+        def allocate(nbytes: int) -> int:
+            out = c_void_p()
+            with self.lock:
+                check(lib.nexar_comm_alloc(self.pointer("alloc"), nbytes, out))
+            return out.value or 0
 
         with self.lock:
             self.pointer("alloc")
-        return pages(shape, dtype, "alloc")
+        return lent(shape, dtype, "alloc", allocate, lib.nexar_comm_free)
 
     def stats(self) -> dict[str, Any]:
         """Counters of this rank: `rank`, `size`, `ops`, `transports`, `pool`, `copies` and more."""

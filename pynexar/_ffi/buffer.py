@@ -8,9 +8,9 @@ the other byte order.
 from __future__ import annotations
 
 import math
-import mmap
 import sys
 from ctypes import addressof, c_char
+from weakref import finalize
 
 from pynexar import errors
 
@@ -187,11 +187,11 @@ def named(name: str, shape: tuple[int, ...], call: str) -> Any:
     return numpy_module().empty(shape, _bfloat16(call) if name == "bfloat16" else name)
 
 
-def pages(shape: Any, dtype: Any, call: str) -> Any:
-    """A new numpy array of zeros that has its pages for itself.
+def lent(shape: Any, dtype: Any, call: str, allocate: Callable[[int], int], free: Callable[[int], None]) -> Any:
+    """A new numpy array in memory that C allocates, by its number of bytes, and that is freed with the last view of it.
 
     Raises:
-        UsageError, ResourceError: as Comm.alloc().
+        UsageError: as Comm.alloc(); and what `allocate` raises.
     """
     np = numpy_module()
     try:
@@ -203,10 +203,12 @@ def pages(shape: Any, dtype: Any, call: str) -> Any:
         usage(f"there is no array of shape {shape!r} and dtype {dtype!r} whose elements have a fixed size", call)
     if count == 0:
         return np.zeros(shape, kind)
-    try:
-        memory = mmap.mmap(-1, count * kind.itemsize)
-    except (OSError, OverflowError) as error:
-        raise errors.ResourceError(f"{call}: {count} elements of {kind}: {error}", op=call) from None
+    nbytes = count * kind.itemsize
+    if nbytes > sys.maxsize:
+        raise errors.ResourceError(f"{call}: {count} elements of {kind} are more than memory can hold", op=call)
+    address = allocate(nbytes)
+    memory = (c_char * nbytes).from_address(address)
+    finalize(memory, free, address).atexit = False  # views of it may live as long as the process
     return np.frombuffer(memory, kind, count).reshape(shape)
 
 

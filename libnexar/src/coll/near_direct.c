@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum {
+    SLICED_ONCE = 3, /* chunks */
     BLOCK = 4096,
     LEAST = 16 << 10,  /* bytes: fewer are copied faster than they are found */
     PORTION = 1 << 20, /* bytes of a slice, after which others have their turn */
@@ -41,9 +42,11 @@ void nx_near_lend(struct nx_near_job *job)
 {
     uint64_t offset;
 
-    job->offers = job->coll == NX_COLL_ALL_REDUCE && job->sliced && bytes_of(job) > LEAST;
+    job->offers = job->coll == NX_COLL_ALL_REDUCE && bytes_of(job) > LEAST && (job->sliced || job->chunks == 1);
     job->lends = job->offers && job->near->heaps != NULL && has(job, job->args->send, &offset) &&
                  has(job, job->args->recv, &offset);
+    if (job->offers && job->chunks == 1)
+        job->chunks = SLICED_ONCE; /* till it is known that nobody lends */
 }
 
 void nx_near_offer(const struct nx_near_job *job, struct nx_near_line *line)
@@ -94,8 +97,12 @@ bool nx_near_take_offers(struct nx_near_job *job)
     job->direct = job->lent == (n == NX_SHM_RANKS ? UINT64_MAX : bit(n) - 1);
     if (job->direct) {
         job->per = job->shape->count;
-        job->chunks = 3;
+        job->chunks = SLICED_ONCE;
     }
+    if (job->lent != 0)
+        job->sliced = true;
+    else if (!job->sliced)
+        job->chunks = 1;
     return true;
 }
 

@@ -101,6 +101,15 @@ static void publish(struct nx_near_job *job)
     nx_shm_wake(job->near->shm, job->near->others);
 }
 
+/* That was the last chunk, as who has failed in it must see; it was not published as such. */
+static void publish_end(const struct nx_near_job *job)
+{
+    struct nx_near_line *line = &job->near->rank[job->shape->rank].line[nx_near_parity(job->k, 0)];
+
+    atomic_store_explicit(&line->seq, nx_near_number(job->k, NX_NEAR_LAST), memory_order_release);
+    nx_shm_wake(job->near->shm, job->near->others);
+}
+
 /* Those that another one was needed by, as the root of a broadcast is, may find out here that they called something
  * else. */
 static enum nx_near_state enter(struct nx_near_job *job)
@@ -195,6 +204,8 @@ enum nx_near_state nx_near_job_step(struct nx_near_job *job)
     if (job->c == 0 && job->offers && !nx_near_take_offers(job))
         return NX_NEAR_NONSENSE;
     nx_near_read(job);
+    if (job->offers && job->chunks == 1)
+        publish_end(job);
     job->c++;
     next(job, WRITING);
     return job->c == job->chunks ? NX_NEAR_DONE : NX_NEAR_MORE;

@@ -69,7 +69,7 @@ void nx_near_cut(struct nx_near_job *job)
 
 bool nx_near_meets(const struct nx_near_job *job)
 {
-    return !job->sliced && !by_root(job) && !is_scan(job) && (!to_root(job) || is_root(job));
+    return job->direct || (!job->sliced && !by_root(job) && !is_scan(job) && (!to_root(job) || is_root(job)));
 }
 
 /* ---- places ---- */

@@ -13,8 +13,8 @@
 
 enum {
     RANKS_MAX = 8,
-    SLOT = 32768,
-    COUNT_MAX = 40000,
+    SLOT = 256 << 10,
+    COUNT_MAX = 100000,
     HEAP = 2 << 20,
     OPERATIONS = 200,
 };
@@ -215,7 +215,7 @@ static void run(struct world *w, const struct call *calls, uint64_t n)
     }
 }
 
-static const size_t counts[] = {100, 4096, 4097, 5000, 16384, 20001, COUNT_MAX};
+static const size_t counts[] = {100, 4096, 4097, 5000, 16384, 20001, 40000, COUNT_MAX};
 enum { COUNTS = sizeof(counts) / sizeof(counts[0]) };
 
 static void test_in_any_order(void **state)
