@@ -111,13 +111,13 @@ NEXAR_API nexar_status nexar_comm_peer(nexar_comm *comm, uint32_t rank, nexar_co
 
 /** Memory for arrays, which is faster for some calls than other memory: an all_reduce of more than 16 KiB whose vectors
  *  lie in such memory on all ranks copies nothing (docs/SHARED-MEMORY.md).  The call is local: each rank has as much of
- *  it as it likes, and every function takes any memory.  It lies in what the ranks of this host share, as far as there is
- *  room (NEXAR_SHM_HEAP) and they do share memory; else it is ordinary memory, which works the same.
+ *  it as it likes, and every function takes any memory.  It lies in what the ranks of this host share, as far as there
+ *  is room (NEXAR_SHM_HEAP) and they do share memory; else it is ordinary memory, which works the same.
  *
- *  It is zeroed, begins at a multiple of 4 096 bytes, and is the caller's until nexar_comm_free: also after the
- *  communicator is closed, when it is ordinary memory.  All of it is taken from the system at once.  Other ranks read
- *  and write it only during an operation that it was given to, and not any more when that has returned, or its op is
- *  done, however it ended.  In a forked child it is the parent's, and what one writes the other sees.
+ *  It is zeroed, begins at a multiple of 4 096 bytes, and is the caller's until nexar_comm_free: after the communicator
+ *  is closed it is as ordinary memory.  What is shared is taken from the system at once.  Other ranks read and write it
+ *  only during an operation that it was given to, and not any more when that has returned, or its op is done, however
+ *  it ended.  In a forked child it is the parent's, and what one writes into shared memory the other sees.
  *  @param nbytes  0 gives memory, too
  *  @param out     required
  *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ENOMEM, NEXAR_ECLOSED, NEXAR_EFORK.  @threads any */
