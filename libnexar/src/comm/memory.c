@@ -17,7 +17,7 @@ static void **origin(void *p)
 
 static void *ordinary(size_t nbytes)
 {
-    void *all = nbytes > SIZE_MAX - 2 * ALIGNED ? NULL : nx_calloc(1, nbytes + 2 * ALIGNED), *p;
+    void *all = nbytes > PTRDIFF_MAX - 2 * ALIGNED ? NULL : nx_calloc(1, nbytes + 2 * ALIGNED), *p;
 
     if (all == NULL)
         return NULL;
