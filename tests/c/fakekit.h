@@ -5,6 +5,8 @@
 #include "check.h"
 #include "fakehost.h"
 
+#include <dirent.h>
+
 static inline struct fake_pair *kit_open(const struct fake_options *options)
 {
     struct fake_pair *pair = fake_open(options);
@@ -13,6 +15,19 @@ static inline struct fake_pair *kit_open(const struct fake_options *options)
     if (!fake_ready(pair))
         fail_msg("%s%s", pair->node[0].link.why, pair->node[1].link.why);
     return pair;
+}
+
+/* That are open. */
+static inline uint32_t kit_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    uint32_t n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
 }
 
 /* ---- messages: the bytes follow from number and length ---- */

@@ -3,7 +3,6 @@
 #include "bulk/tcp_tls.h"
 #include "tcp_kit.h"
 
-#include <dirent.h>
 #include <pthread.h>
 
 static struct tcp_kit kit;
@@ -20,18 +19,6 @@ static int teardown(void **state)
     (void)state;
     kit_free(&kit);
     return 0;
-}
-
-static uint32_t descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    uint32_t n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
 }
 
 /* Sends and sees it arrive. */
@@ -59,12 +46,12 @@ static void test_t9_no_connection_and_no_listener_before_a_link_asks_for_one(voi
     (void)state;
     pair = kit_open(&o); /* starts the engine, whose descriptors stay */
     fake_close(pair);
-    before = descriptors();
+    before = kit_descriptors();
     pair = kit_open(&o);
-    open = descriptors();
+    open = kit_descriptors();
     assert_int_equal(open, before + 3); /* one that listens, and both ends of one connection */
     fake_close(pair);
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(kit_descriptors(), before);
 }
 
 static void test_t7_closing_closes_the_connection(void **state)
