@@ -161,16 +161,6 @@ void nx_arrival_heard(nexar_link *link, uint64_t arrived)
         post(link, &link->talk);
 }
 
-void nx_arrival_settle(nexar_link *link)
-{
-    uint64_t heard = link->heard;
-
-    if (heard == link->done || atomic_load_explicit(&link->borrowed, memory_order_relaxed) == 0)
-        return;
-    if (nx_carry_arrived(link, heard) == NEXAR_OK)
-        link->done = heard; /* else the task finds the same, where a fault may be told */
-}
-
 /* After one has begun, or has come to its end. */
 void nx_arrival_count(nexar_link *link)
 {

@@ -31,9 +31,6 @@ bool nx_arrival_is(const nexar_arrival *arrival, const struct nx_head *head);
 
 /* The peer says that all messages up to this one have arrived there. */
 void nx_arrival_heard(nexar_link *link, uint64_t arrived);
-/* Ends what is known to have arrived, at once: the message that told so may be for where it was sent from, and is not
- * to come before its receive. */
-void nx_arrival_settle(nexar_link *link);
 /* After one has begun, or has come to its end. */
 void nx_arrival_count(nexar_link *link);
 /* It has come to its end: the peer is told, soon. */

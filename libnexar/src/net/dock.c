@@ -189,7 +189,6 @@ nexar_status nx_dock_begin(nexar_link *link, const void *head, uint32_t head_nby
     if (st == NEXAR_OK && too_many_open(link))
         st = nx_fail(NEXAR_EPROTO, "it began more than %d messages at once", NEXAR_BULK_OPEN_MAX);
     if (st == NEXAR_OK) {
-        nx_arrival_settle(link);
         a->resume = resume;
         a->arg = arg;
         if (a->promise != 0)
