@@ -308,6 +308,10 @@ static nexar_status give_up(struct nx_coll_op *op)
 {
     nexar_error error = *nx_last_error();
 
+    if (op->job.k != 0 && op->job.sequence != 0) {
+        op->announced.sequence = op->job.sequence;
+        nx_coll_gave_up(op->comm, &op->announced, &error); /* others have seen what was called */
+    }
     if (op->job.k != 0) {
         nx_near_take_back_now(&op->job);
         nx_near_leave(op->job.near, op->job.k, NULL);

@@ -124,6 +124,23 @@ static uint64_t near_number(nexar_comm *comm, const struct nx_call *args)
     return near != NULL && nx_algorithm_at(args->algorithm)->build == nx_build_near ? nx_near_enter(near) : 0;
 }
 
+void nx_coll_gave_up(nexar_comm *comm, const struct nx_coll_call *call, const nexar_error *error)
+{
+    record_missed(comm, call, error->status);
+    nx_dump_on_error(comm->net, error);
+}
+
+/* An operation with this number is on its way, or about to become an op: it will say itself how it ended. */
+static bool is_at_it(nexar_comm *comm, uint64_t sequence)
+{
+    bool at_it;
+
+    nx_lock(&comm->lock);
+    at_it = comm->near != NULL && comm->near->busy != 0 && comm->sequence == sequence;
+    nx_unlock(&comm->lock);
+    return at_it;
+}
+
 nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count, struct nx_near_job *begun)
 {
     const char *name = nx_coll_name(args->coll);
@@ -290,7 +307,8 @@ void nx_coll_aborted(nexar_comm *comm, uint32_t peer, const struct nx_msg_op_abo
         nx_coll_break(comm, &error);
     op = nx_coll_find(comm, a->sequence);
     if (op == NULL) {
-        nx_dump_on_error(comm->net, &error); /* it may be this rank for which all the others waited */
+        if (!is_at_it(comm, a->sequence))
+            nx_dump_on_error(comm->net, &error); /* it may be this rank for which all the others waited */
         return;
     }
     nx_coll_word_finish(op, &error);

@@ -120,5 +120,7 @@ void nx_coll_tell(struct nx_coll_op *op, const nexar_error *error);
 /* A call that could not become an operation, with this thread's last error: it counts as one all the same, since the
  * other ranks count it, and they are told.  `begun`: it has its numbers already; else NULL. */
 nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *call, size_t count, struct nx_near_job *begun);
+/* One that had begun in shared memory is given up before it is an op: noted for those who look for the reason. */
+void nx_coll_gave_up(nexar_comm *comm, const struct nx_coll_call *call, const nexar_error *error);
 
 #endif
