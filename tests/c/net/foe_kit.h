@@ -272,6 +272,30 @@ static inline bool foe_begin(struct foe *f, const void *bytes, size_t n, bool la
     return false;
 }
 
+struct foe_opening {
+    struct foe *foe;
+    struct nx_quic_stream *stream;
+    nexar_status status;
+};
+
+static inline void foe_opened(void *arg)
+{
+    struct foe_opening *o = arg;
+
+    o->status = nx_quic_stream_open(o->foe->quic, NX_QUIC_BULK, false, NULL, NULL, &o->stream);
+}
+
+/* A stream that stays for as long as the foe does: who goes on sending while the node may end the connection needs it,
+ * since one of foe_begin is gone when it has ended. */
+static inline struct nx_quic_stream *foe_lasting(struct foe *f)
+{
+    struct foe_opening o = {.foe = f};
+
+    assert_ok(nx_call(foe_opened, &o));
+    assert_ok(o.status);
+    return o.stream;
+}
+
 static inline bool foe_more(struct nx_quic_stream *stream, const void *bytes, size_t n, bool last)
 {
     struct nx_quic_send *send = foe_copy(bytes, n);

@@ -222,9 +222,9 @@ static size_t hold_bytes(uint8_t *at, uint8_t lane, uint64_t id, bool hold)
 static struct nx_quic_stream *control_stream(void)
 {
     static const uint8_t many = NX_TAG_MANY;
-    struct nx_quic_stream *stream;
+    struct nx_quic_stream *stream = foe_lasting(&foe);
 
-    assert_true(foe_begin(&foe, &many, 1, false, &stream));
+    assert_true(foe_more(stream, &many, 1, false));
     return stream;
 }
 
