@@ -79,7 +79,8 @@ const struct algorithm algorithms[ALGORITHMS] = {
     {"flat", nx_build_all_reduce_flat, false, by_rank},        {"direct", nx_build_all_reduce_direct, true, by_rank},
     {"rd", nx_build_all_reduce_rd, false, tree_near_first},    {"ring", nx_build_all_reduce_ring, true, round_the_ring},
     {"rsag", nx_build_all_reduce_rsag, false, tree_far_first}, {"bruck", nx_build_all_reduce_bruck, false, by_rank},
-    {"cube", nx_build_all_reduce_cube, false, by_rank},        {"binomial", nx_build_broadcast_binomial, false, NULL},
+    {"cube", nx_build_all_reduce_cube, false, by_rank},        {"hosts", nx_build_all_reduce_hosts, true, by_rank},
+    {"relay", nx_build_all_reduce_relay, true, by_rank},       {"binomial", nx_build_broadcast_binomial, false, NULL},
     {"scatter", nx_build_broadcast_scatter, true, NULL},
 };
 

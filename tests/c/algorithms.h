@@ -20,13 +20,15 @@ struct algorithm {
     order_fn order; /* NULL: sums nothing */
 };
 
-#define ALL_REDUCES 7
+#define ALL_REDUCES 9
 #define BROADCASTS 2
 #define ALGORITHMS (ALL_REDUCES + BROADCASTS)
 #define FLAT 0
 #define DIRECT 1
 #define DOUBLING 2
 #define RING 3
+#define HOSTS 7
+#define RELAY 8
 
 /* All the all_reduces, then all the broadcasts. */
 extern const struct algorithm algorithms[ALGORITHMS];

@@ -37,7 +37,8 @@ static bool build_inner(struct bucketed *b)
         for (int which = 0; which < LENGTHS && size != 0; which++) {
             struct nx_sched *reduce = &b->reduce[type][which];
             size_t length = length_of(b, type, which);
-            struct nx_shape inner = {.rank = b->shape->rank, .n = b->shape->n, .in_place = true};
+            struct nx_shape inner = {
+                .rank = b->shape->rank, .n = b->shape->n, .in_place = true, .hosts = b->shape->hosts};
 
             if ((which == WHOLE && b->shape->bytes[type] < b->bucket) ||
                 (which == REST && length == 0 && (type != 0 || b->shape->count != 0)))

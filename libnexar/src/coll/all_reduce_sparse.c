@@ -50,7 +50,8 @@ static void top_k(struct nx_sched *s, const struct nx_shape *shape, struct nx_sl
 
 static void random_k(struct nx_sched *s, const struct nx_shape *shape, struct nx_slice own)
 {
-    struct nx_shape inner = {.rank = shape->rank, .n = shape->n, .in_place = true, .count = own.count};
+    struct nx_shape inner = {
+        .rank = shape->rank, .n = shape->n, .in_place = true, .count = own.count, .hosts = shape->hosts};
     struct nx_nest nest = {.into = {NX_BUF_SCRATCH, NX_BUF_SCRATCH, NX_BUF_SCRATCH},
                            .offset = {own.off, own.off, own.off + own.count},
                            .scale = 1,

@@ -8,7 +8,8 @@
 /* The all_reduce of which it consists, for vectors of so many bytes. */
 static void choose_inner(struct nx_ask *ask, size_t nbytes)
 {
-    const struct nx_algorithm *inner = nx_select_algorithm(ask->comm->select, NX_COLL_ALL_REDUCE, ask->shape.n, nbytes);
+    const struct nx_algorithm *inner =
+        nx_select_algorithm(ask->comm->select, NX_COLL_ALL_REDUCE, ask->shape.n, nbytes, ask->comm->where);
 
     ask->shape.inner = inner->build;
     ask->shape.inner_segment = inner->segment;

@@ -24,6 +24,7 @@ void nx_ask_begin(struct nx_ask *ask, nexar_comm *comm, enum nx_coll coll, nexar
         return;
     ask->shape.rank = comm->rank;
     ask->shape.n = comm->size;
+    ask->shape.hosts = comm->hosts;
 }
 
 void nx_ask_type(struct nx_ask *ask, nexar_dtype dtype)
@@ -228,7 +229,8 @@ size_t nx_ask_total(const struct nx_ask *ask, enum nx_ask_side side)
 
 static nexar_status run(struct nx_ask *ask, const nexar_call_opts *opts, nexar_op **op_out)
 {
-    const struct nx_algorithm *algorithm = nx_coll_choose(ask->comm, ask->rules, ask->elements * ask->args.element);
+    const struct nx_algorithm *algorithm =
+        nx_coll_choose(ask->comm, ask->rules, &ask->args.call, ask->elements * ask->args.element);
     struct nx_plan_key key;
     nexar_status st = nx_plan_key_make(&key, algorithm, &ask->shape, ask->args.element);
 

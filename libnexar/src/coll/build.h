@@ -40,6 +40,9 @@ struct nx_shape {
     size_t inner_segment;
     struct nx_compress compress; /* all_reduce_compressed */
     const size_t *bytes;         /* all_reduce_bucketed: of each type, NX_TYPES of them; `count` is their sum */
+    /* Of each rank, its host: 0 to their number - 1, each of which has a rank.  For the algorithms `hosts`; NULL: all
+     * ranks share one. */
+    const uint32_t *hosts;
 };
 
 /* No steps: of what runs in shared memory, see near.h. */
@@ -53,6 +56,8 @@ void nx_build_all_reduce_direct(struct nx_sched *s, const struct nx_shape *shape
 void nx_build_all_reduce_rd(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_ring(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_reduce_rsag(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_all_reduce_hosts(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_all_reduce_relay(struct nx_sched *s, const struct nx_shape *shape);
 
 /* The same of float32, in fewer bytes; elements are 4 bytes long.  RESIDUAL has `count` elements, if there is one.  By
  * rank. */
@@ -73,25 +78,29 @@ void nx_build_all_reduce_bucketed(struct nx_sched *s, const struct nx_shape *sha
 void nx_build_broadcast_binomial(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_broadcast_scatter(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_broadcast_chain(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_broadcast_hosts(struct nx_sched *s, const struct nx_shape *shape);
 
 /* SEND has `count` elements, and so has the root's RECV; that of the others is not used. */
 void nx_build_reduce_flat(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_reduce_direct(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_reduce_binomial(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_reduce_chain(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_reduce_hosts(struct nx_sched *s, const struct nx_shape *shape);
 
 /* SEND is the rank's own block, RECV has all of them.  In place the own block is where it belongs in RECV, and SEND is
- * not used.  With blocks of unequal length: flat, ring. */
+ * not used.  With blocks of unequal length: flat, ring, hosts. */
 void nx_build_all_gather_flat(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_gather_rd(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_gather_bruck(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_all_gather_ring(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_all_gather_hosts(struct nx_sched *s, const struct nx_shape *shape);
 
 /* SEND has all blocks, in order and without gaps, RECV is the rank's own.  In place the result is left where the own
  * block lies; the other blocks stay as they were. */
 void nx_build_reduce_scatter_direct(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_reduce_scatter_ring(struct nx_sched *s, const struct nx_shape *shape);
 void nx_build_reduce_scatter_halving(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_reduce_scatter_hosts(struct nx_sched *s, const struct nx_shape *shape);
 
 /* SEND has a block for each rank, RECV one from each.  Never in place.  With blocks of unequal length: pairwise. */
 void nx_build_all_to_all_pairwise(struct nx_sched *s, const struct nx_shape *shape);
@@ -117,6 +126,7 @@ void nx_build_exclusive_scan_chain(struct nx_sched *s, const struct nx_shape *sh
 
 /* No buffers. */
 void nx_build_barrier_dissemination(struct nx_sched *s, const struct nx_shape *shape);
+void nx_build_barrier_hosts(struct nx_sched *s, const struct nx_shape *shape);
 
 /* Segments, or laps of segments, that are under way at once: enough that the next one's flight hides a reduction, few
  * enough that scratch, early messages and posted receives stay bounded. */

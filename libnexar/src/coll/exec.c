@@ -214,15 +214,18 @@ static const struct nx_op_class class = {
 
 /* ---- the call ---- */
 
-const struct nx_algorithm *nx_coll_choose(nexar_comm *comm, enum nx_coll coll, uint64_t nbytes)
+const struct nx_algorithm *nx_coll_choose(nexar_comm *comm, enum nx_coll coll, const struct nx_call *call,
+                                          uint64_t nbytes)
 {
     if (comm->net->shm != NULL && !atomic_load_explicit(&comm->near_known, memory_order_acquire)) {
         nx_lock(&comm->lock);
         nx_near_of(comm, false);
         nx_unlock(&comm->lock);
     }
-    return comm->near != NULL ? nx_select_near(comm->select, coll, comm->size, nbytes)
-                              : nx_select_algorithm(comm->select, coll, comm->size, nbytes);
+    if (comm->near != NULL)
+        return nx_select_near(comm->select, coll, comm->size, nbytes);
+    return nx_select_algorithm(comm->select, coll, comm->size, nbytes,
+                               comm->where | (nx_reduce_any_order(call->op, call->dtype) ? NX_ANY_ORDER : 0));
 }
 
 /* What is wrong with an operation before it has begun. */

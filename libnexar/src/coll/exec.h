@@ -25,9 +25,10 @@ struct nx_coll_args {
     uint64_t turn;             /* what it chooses by */
 };
 
-/* The algorithm of a call by the rules of `coll`, with `nbytes` as nx_select_algorithm has them; for the same call the
- * same one on all ranks. */
-const struct nx_algorithm *nx_coll_choose(nexar_comm *comm, enum nx_coll coll, uint64_t nbytes);
+/* The algorithm of a call (of which its type and operator count) by the rules of `coll`, with `nbytes` as
+ * nx_select_algorithm has them; for the same call the same one on all ranks. */
+const struct nx_algorithm *nx_coll_choose(nexar_comm *comm, enum nx_coll coll, const struct nx_call *call,
+                                          uint64_t nbytes);
 
 /* Takes the next sequence number, starts, and blocks or hands the op over.  args->pieces is its own, also if it
  * fails. */

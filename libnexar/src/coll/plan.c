@@ -169,6 +169,7 @@ static nexar_status build(const struct nx_plan_key *key, struct nx_plan **out)
         return nx_fail(NEXAR_ENOMEM, "no memory for a plan of %s", nx_coll_name(key->algorithm->coll));
     }
     key->algorithm->build(&plan->sched, &key->shape);
+    plan->key.shape.hosts = NULL; /* the communicator's, the same for all its plans, which may outlive it */
     st = nx_sched_finish(&plan->sched);
     if (st != NEXAR_OK) {
         nx_plan_drop(plan);

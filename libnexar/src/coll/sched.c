@@ -167,6 +167,8 @@ int32_t nx_sched_nest(struct nx_sched *s, const struct nx_sched *inner, const st
         t.count = dst.count;
         t.type = nest->type;
         t.tag += nest->tag;
+        if (nest->ranks != NULL)
+            t.peer = nest->ranks[t.peer];
         t.index = t.kind == NX_STEP_SEND ? s->sends++ : t.kind <= NX_STEP_RECV_REDUCE ? s->recvs++ : 0;
         if (t.after[0] == NX_NONE && t.after[1] == NX_NONE)
             t.after[0] = after;

@@ -103,9 +103,10 @@ int32_t nx_sched_join(struct nx_sched *s, int32_t a0, int32_t a1);
 struct nx_nest {
     enum nx_buf into[NX_BUFS]; /* where its buffers lie, from `offset` on */
     size_t offset[NX_BUFS];
-    size_t scale; /* elements that one of its is */
-    uint32_t tag; /* that its own are added to */
-    uint8_t type; /* of its reductions */
+    size_t scale;          /* elements that one of its is */
+    uint32_t tag;          /* that its own are added to */
+    uint8_t type;          /* of its reductions */
+    const uint32_t *ranks; /* its ranks; NULL: the same */
 };
 /* `inner` is finished.  It begins after the step `after`; returns the step that comes when all of it is done. */
 int32_t nx_sched_nest(struct nx_sched *s, const struct nx_sched *inner, const struct nx_nest *nest, int32_t after);

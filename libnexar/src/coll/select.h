@@ -41,13 +41,21 @@ struct nx_algorithm {
     size_t segment; /* bytes it cuts into; 0: it does not cut */
 };
 
+/* What else a rule may need. */
+enum nx_where {
+    NX_ON_HOSTS = 1,  /* the ranks are on several hosts, and two of them share one */
+    NX_IN_A_ROW = 2,  /* those that share a host are consecutive */
+    NX_ANY_ORDER = 4, /* the sums of the call do not depend on the order: integers */
+};
+
 struct nx_rule {
     const struct nx_algorithm *algorithm;
     uint32_t min_n, max_n; /* ranks, both included, as are the bytes */
     uint64_t min_bytes, max_bytes;
+    unsigned where; /* all of these enum nx_where */
 };
 
-#define NX_RULES_LIMIT 128
+#define NX_RULES_LIMIT 160
 
 struct nx_select {
     struct nx_rule rules[NX_RULES_LIMIT];
@@ -64,9 +72,9 @@ struct nx_select {
 nexar_status nx_select_init(struct nx_select *select, const char *tune, bool reproducible);
 
 /* Never NULL: the last rules of each collective fit everything.  `nbytes`: of the whole vector, all blocks of it; 0
- * where not all ranks know it (all_to_all_v, gather_v, scatter_v). */
+ * where not all ranks know it (all_to_all_v, gather_v, scatter_v).  `where`: what is so of enum nx_where. */
 const struct nx_algorithm *nx_select_algorithm(const struct nx_select *select, enum nx_coll coll, uint32_t n,
-                                               uint64_t nbytes);
+                                               uint64_t nbytes, unsigned where);
 
 /* The same where all ranks share memory. */
 const struct nx_algorithm *nx_select_near(const struct nx_select *select, enum nx_coll coll, uint32_t n,

@@ -51,6 +51,35 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     return NEXAR_OK;
 }
 
+nexar_status nx_comm_place(nexar_comm *comm, const uint32_t *hosts)
+{
+    uint32_t *own = nx_alloc(comm->size * sizeof(*own));
+    uint32_t *seen = nx_calloc(comm->net->config.size, sizeof(*seen)); /* of a host of the job, its number here + 1 */
+    uint32_t count = 0, changes = 0;
+
+    if (own == NULL || seen == NULL) {
+        nx_free(own);
+        nx_free(seen);
+        return nx_fail(NEXAR_ENOMEM, "no memory for the hosts of %u ranks", comm->size);
+    }
+    for (uint32_t i = 0; i < comm->size; i++) {
+        uint32_t host = hosts[nx_comm_world(comm, i)];
+
+        if (seen[host] == 0)
+            seen[host] = ++count;
+        own[i] = seen[host] - 1;
+        changes += i != 0 && own[i] != own[i - 1];
+    }
+    nx_free(seen);
+    if (count == 1 || count == comm->size) {
+        nx_free(own);
+        return NEXAR_OK;
+    }
+    comm->hosts = own;
+    comm->where = NX_ON_HOSTS | (changes + 1 == count ? NX_IN_A_ROW : 0);
+    return NEXAR_OK;
+}
+
 void nx_comm_detach(nexar_comm *comm)
 {
     while (!nx_list_empty(&comm->aborted))
@@ -76,6 +105,7 @@ void nx_comm_drop(nexar_comm *comm)
     nx_plans_fini(&comm->plans);
     nx_mutex_fini(&comm->lock);
     nx_free((void *)(uintptr_t)comm->world);
+    nx_free((void *)(uintptr_t)comm->hosts);
     nx_free(comm);
 }
 

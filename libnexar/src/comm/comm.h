@@ -34,6 +34,9 @@ struct nexar_comm {
     const uint32_t *world; /* owned; world rank of each rank; NULL: the same */
     nx_time timeout;
     const struct nx_select *select; /* borrowed */
+    const uint32_t
+        *hosts;     /* owned; of each rank, its host, counted from 0 by its lowest rank; NULL: it does not matter */
+    unsigned where; /* enum nx_where */
     struct nx_scope *scope;
     struct nx_comms *comms; /* of the node */
     struct nx_list link;    /* comms->all; its lock */
@@ -69,6 +72,8 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
                          nx_time timeout, const struct nx_select *select, nexar_comm **comm);
 /* Nothing runs any more, and nothing will: before the network goes, which ops that the user still has may outlive. */
 void nx_comm_detach(nexar_comm *comm);
+/* Before its first collective: who shares a host, by the hosts of the job's ranks.  NEXAR_OK, NEXAR_ENOMEM. */
+nexar_status nx_comm_place(nexar_comm *comm, const uint32_t *hosts);
 void nx_comm_hold(nexar_comm *comm);
 void nx_comm_drop(nexar_comm *comm);
 

@@ -15,6 +15,7 @@ struct nx_comms {
     const struct nx_select *select; /* borrowed */
     nx_time timeout, linger;
     uint8_t host[NX_HOST_SIZE]; /* equal for ranks that share a host */
+    const uint32_t *hosts;      /* borrowed; of each rank of the job, once they are known: before there are others */
     void (*last)(void *owner);  /* blocks; the last one was closed */
     void *owner;
     /* lock */

@@ -157,9 +157,13 @@ static nexar_status make_child(nexar_splitting *s)
 
 /* ---- the steps ---- */
 
-static uint32_t number_of(nexar_comm *comm, enum nx_coll coll, uint64_t nbytes)
+/* Others begin a call by the rules of `coll`, to which this rank does not come. */
+static nexar_status miss(nexar_comm *comm, enum nx_coll coll, struct nx_call call, uint64_t count)
 {
-    return nx_algorithm_number(nx_coll_choose(comm, coll, nbytes));
+    uint64_t nbytes = count * nexar_dtype_size(call.dtype) * (coll == NX_COLL_ALL_GATHER ? comm->size : 1);
+
+    call.algorithm = nx_algorithm_number(nx_coll_choose(comm, coll, &call, nbytes));
+    return nx_coll_missed(comm, &call, count, NULL);
 }
 
 /* With this thread's last error: this rank does not come to the second collective.  It counts all the same, since ranks
@@ -172,12 +176,7 @@ static void miss_agreement(nexar_comm *parent, enum nx_coll call)
     dead = parent->broken || atomic_load(&parent->closed);
     nx_unlock(&parent->lock);
     if (!dead)
-        nx_coll_missed(parent,
-                       &(struct nx_call){.coll = call,
-                                         .dtype = NEXAR_INT64,
-                                         .op = NEXAR_MIN,
-                                         .algorithm = number_of(parent, NX_COLL_ALL_REDUCE, sizeof(int64_t))},
-                       1, NULL);
+        miss(parent, NX_COLL_ALL_REDUCE, (struct nx_call){.coll = call, .dtype = NEXAR_INT64, .op = NEXAR_MIN}, 1);
 }
 
 static nexar_status fail(nexar_splitting *s)
@@ -269,12 +268,7 @@ static nexar_status begin(nexar_comm *comm, nexar_split how, enum nx_coll call, 
     if (s == NULL || s->all == NULL) {
         nx_free(s);
         nx_fail(NEXAR_ENOMEM, "no memory for what %u ranks want", comm->size);
-        st = nx_coll_missed(
-            comm, /* others begin it */
-            &(struct nx_call){.coll = call,
-                              .dtype = NEXAR_UINT8,
-                              .algorithm = number_of(comm, NX_COLL_ALL_GATHER, (uint64_t)comm->size * RECORD)},
-            RECORD, NULL);
+        st = miss(comm, NX_COLL_ALL_GATHER, (struct nx_call){.coll = call, .dtype = NEXAR_UINT8}, RECORD);
         miss_agreement(comm, call);
         return st;
     }

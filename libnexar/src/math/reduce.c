@@ -64,6 +64,14 @@ static void append(char *text, const char *name)
     snprintf(text + at, TEXT - at, "%s%s", at == 0 ? "" : ", ", name);
 }
 
+bool nx_reduce_any_order(nexar_reduce_op op, nexar_dtype dtype)
+{
+    bool is_float =
+        dtype == NEXAR_FLOAT32 || dtype == NEXAR_FLOAT64 || dtype == NEXAR_FLOAT16 || dtype == NEXAR_BFLOAT16;
+
+    return !is_float || op == NEXAR_MIN || op == NEXAR_MAX;
+}
+
 nexar_status nx_reduce_check(const char *call, nexar_reduce_op op, nexar_dtype dtype)
 {
     char ops[TEXT] = "";

@@ -39,6 +39,9 @@ nx_reduce_fn nx_reduce_kernel(nexar_reduce_op op, nexar_dtype dtype);
 /* To be called once on the complete reduction; NULL if there is nothing to do, which is so for all but avg. */
 nx_reduce_finish_fn nx_reduce_finish(nexar_reduce_op op, nexar_dtype dtype);
 
+/* The result does not depend on the order in which elements are reduced: all but sum, prod and avg of floats. */
+bool nx_reduce_any_order(nexar_reduce_op op, nexar_dtype dtype);
+
 /* The value that changes nothing, in the first nexar_dtype_size(dtype) bytes of `out`; for pairs that exist.  For
  * floats' min and max +inf and -inf. */
 void nx_reduce_identity(nexar_reduce_op op, nexar_dtype dtype, unsigned char out[8]);

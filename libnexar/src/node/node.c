@@ -35,6 +35,7 @@ struct nx_node {
     struct nx_mesh *mesh;
     struct nx_comms comms;
     nexar_comm *world; /* until it is handed out */
+    uint32_t *hosts;   /* owned; of each rank, the lowest rank of its host, once the roster is known */
     /* lock */
     struct nx_mutex lock;
     bool welcomed;
@@ -163,7 +164,7 @@ static bool is_near(void *arg, uint32_t rank)
 {
     struct nx_node *node = arg;
 
-    return memcmp(nx_mesh_group(node->mesh, rank), nx_mesh_group(node->mesh, node->net.config.rank), NX_ID_SIZE) == 0;
+    return node->hosts[rank] == node->hosts[node->net.config.rank];
 }
 
 static nexar_status identity(void *arg, const uint8_t id[16], nexar_tls_identity *out)
@@ -190,12 +191,36 @@ static void ways_settled(void *arg, const nexar_error *error)
         nx_joining_mesh_failed(node->joining, error);
 }
 
+static nexar_status find_hosts(struct nx_node *node)
+{
+    uint32_t size = node->net.config.size;
+
+    node->hosts = nx_alloc(size * sizeof(*node->hosts));
+    if (node->hosts == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for the hosts of %u ranks", size);
+    for (uint32_t i = 0; i < size; i++) {
+        uint32_t k = 0;
+
+        /* One of those before that is the first of its host, and usually that of the rank just before. */
+        if (i != 0 && memcmp(nx_mesh_group(node->mesh, i), nx_mesh_group(node->mesh, i - 1), NX_ID_SIZE) == 0)
+            k = node->hosts[i - 1];
+        while (k < i && memcmp(nx_mesh_group(node->mesh, i), nx_mesh_group(node->mesh, k), NX_ID_SIZE) != 0)
+            k++;
+        node->hosts[i] = k;
+    }
+    node->comms.hosts = node->hosts;
+    return nx_comm_place(node->world, node->hosts);
+}
+
 static void mesh_complete(void *arg)
 {
     static const struct nx_way_events events = {.near = is_near, .identity = identity, .settled = ways_settled};
     struct nx_node *node = arg;
 
-    nx_ways_begin(&node->net, &events, node);
+    if (find_hosts(node) == NEXAR_OK)
+        nx_ways_begin(&node->net, &events, node);
+    else
+        nx_joining_mesh_failed(node->joining, nx_last_error());
 }
 
 static void mesh_failed(void *arg, const nexar_error *error)
@@ -333,6 +358,7 @@ static void free_rest(struct nx_node *node)
         if (node->attached[i].object != NULL)
             node->attached[i].end(node->attached[i].object);
     }
+    nx_free(node->hosts);
     nx_mutex_fini(&node->lock);
     nx_free_secret(node); /* the key of the proof is in its options */
 }
@@ -443,6 +469,6 @@ uint32_t nx_node_local_ranks(const struct nx_node *node)
     if (node->mesh == NULL)
         return 1;
     for (uint32_t i = 0; i < node->net.config.size; i++)
-        n += memcmp(nx_mesh_group(node->mesh, i), nx_mesh_group(node->mesh, node->net.config.rank), NX_ID_SIZE) == 0;
+        n += node->hosts[i] == node->hosts[node->net.config.rank];
     return n;
 }

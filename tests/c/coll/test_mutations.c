@@ -97,8 +97,14 @@ static struct tally mutate(const struct algorithm *a, struct nx_shape shape, str
     return t;
 }
 
-/* Within a window every edge guards some memory: deleting any is noticed, or another path says the same.  (Direct, not
- * in place, holds back its last receives although nothing could happen to them.) */
+/* Direct, not in place, holds back its last receives although nothing could happen to them.  What is made of parts or
+ * laps begins one when all of another is over. */
+static bool has_spare_edges(size_t a, bool in_place)
+{
+    return (a == DIRECT && !in_place) || a == HOSTS || a == RELAY;
+}
+
+/* Within a window every edge guards some memory: deleting any is noticed, or another path says the same. */
 static void test_mutations_are_caught(void **state)
 {
     struct rng rng = {16};
@@ -110,9 +116,10 @@ static void test_mutations_are_caught(void **state)
                 struct nx_shape shape = {.n = n, .count = 3 * (size_t)n + 1, .segment = 50, .in_place = in_place != 0};
                 struct tally t = mutate(&algorithms[a], shape, &rng);
 
-                if (a != DIRECT || shape.in_place)
-                    assert_int_equal(t.harmless, 0);
                 assert_int_equal(t.implied + t.caught + t.harmless, t.edges);
+                if (has_spare_edges(a, shape.in_place))
+                    continue;
+                assert_int_equal(t.harmless, 0);
                 assert_true(t.caught > 0 && t.caught >= 3 * t.implied);
             }
 }

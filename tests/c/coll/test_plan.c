@@ -18,7 +18,7 @@ static struct nx_select rules;
 static const struct nx_algorithm *algorithm(const char *tune)
 {
     assert_int_equal(nx_select_init(&rules, tune, false), NEXAR_OK);
-    return nx_select_algorithm(&rules, NX_COLL_ALL_REDUCE, 4, 0);
+    return nx_select_algorithm(&rules, NX_COLL_ALL_REDUCE, 4, 0, 0);
 }
 
 static struct nx_plan_key key_of(const char *tune, size_t count)
@@ -124,7 +124,7 @@ static void test_blocks_are_part_of_the_key(void **state)
 
     (void)state;
     assert_int_equal(nx_select_init(&rules, "", false), NEXAR_OK);
-    a = nx_select_algorithm(&rules, NX_COLL_ALL_TO_ALL_V, 4, 0);
+    a = nx_select_algorithm(&rules, NX_COLL_ALL_TO_ALL_V, 4, 0, 0);
     memcpy(mine, some, sizeof(some));
     for (int i = 0; i < 4; i++) {
         struct nx_shape shape = {.rank = 1,
@@ -168,7 +168,7 @@ static void test_blocks_beyond_memory_are_refused(void **state)
 
     (void)state;
     assert_int_equal(nx_select_init(&rules, "", false), NEXAR_OK);
-    a = nx_select_algorithm(&rules, NX_COLL_REDUCE_SCATTER_V, 4, 0);
+    a = nx_select_algorithm(&rules, NX_COLL_REDUCE_SCATTER_V, 4, 0, 0);
     assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_OK);
     wide[3].off = PTRDIFF_MAX / 8;
     assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
@@ -176,7 +176,7 @@ static void test_blocks_beyond_memory_are_refused(void **state)
     assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
     wide[3] = (struct nx_range){.off = 8, .count = SIZE_MAX - 1};
     assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_EINVAL);
-    a = nx_select_algorithm(&rules, NX_COLL_ALL_GATHER, 4, 0);
+    a = nx_select_algorithm(&rules, NX_COLL_ALL_GATHER, 4, 0, 0);
     shape = (struct nx_shape){.n = 4, .count = PTRDIFF_MAX / 32};
     assert_int_equal(nx_plan_key_make(&key, a, &shape, 8), NEXAR_OK);
     shape.count++;

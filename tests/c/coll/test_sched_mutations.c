@@ -61,11 +61,12 @@ static void mutate(struct coll_case *c, struct tally *t, struct rng *rng)
 }
 
 /* These hold back steps that could harm nothing, not in place, to bound what is under way; and all_gather's bruck joins
- * what two ranks, in place, do not need to. */
+ * what two ranks, in place, do not need to; and a broadcast over hosts begins a part when all of another is over. */
 static bool has_spare_edges(const struct coll_algorithm *a)
 {
     return strcmp(a->name, "pairwise") == 0 || strcmp(a->name, "linear") == 0 ||
-           (a->coll == NX_COLL_REDUCE && a->cuts) || (a->coll == NX_COLL_ALL_GATHER && strcmp(a->name, "bruck") == 0);
+           (a->coll == NX_COLL_REDUCE && a->cuts) || (a->coll == NX_COLL_ALL_GATHER && strcmp(a->name, "bruck") == 0) ||
+           (a->coll == NX_COLL_BROADCAST && strcmp(a->name, "hosts") == 0);
 }
 
 /* Within a window every edge guards some memory: deleting any is noticed, or another path says the same.  Where blocks

@@ -23,7 +23,14 @@ static enum nx_coll coll_named(const char *name)
     return NX_COLL_BARRIER;
 }
 
-static void check_choice(const struct nx_select *select, enum nx_coll coll, const char *name, const char *line)
+static unsigned where_named(const char *words)
+{
+    return (strstr(words, "hosts") != NULL ? NX_ON_HOSTS : 0) | (strstr(words, "row") != NULL ? NX_IN_A_ROW : 0) |
+           (strstr(words, "any-order") != NULL ? NX_ANY_ORDER : 0);
+}
+
+static void check_choice(const struct nx_select *select, enum nx_coll coll, unsigned where, const char *name,
+                         const char *line)
 {
     uint32_t n;
     uint64_t nbytes;
@@ -31,7 +38,7 @@ static void check_choice(const struct nx_select *select, enum nx_coll coll, cons
     const char *got;
 
     assert_int_equal(sscanf(line, "%" SCNu32 " %" SCNu64 " %31s", &n, &nbytes, want), 3);
-    got = nx_select_algorithm(select, coll, n, nbytes)->name;
+    got = nx_select_algorithm(select, coll, n, nbytes, where)->name;
     if (strcmp(got, want) != 0)
         fail_msg("%s: %s %s: chose %s", name, nx_coll_name(coll), line, got);
 }
@@ -44,6 +51,7 @@ static void test_vectors(void **state)
     for (size_t i = 0; i < v.n; i++) {
         const struct vector *c = &v.cases[i];
         enum nx_coll coll = NX_COLL_ALL_REDUCE;
+        unsigned where = 0;
         const char *digest = vector_get(c, "digest");
         struct nx_select select;
         char hex[17];
@@ -53,8 +61,10 @@ static void test_vectors(void **state)
         for (size_t k = 0; k < c->n; k++) {
             if (strcmp(c->lines[k].key, "collective") == 0)
                 coll = coll_named(c->lines[k].value);
+            if (strcmp(c->lines[k].key, "where") == 0)
+                where = where_named(c->lines[k].value);
             if (strcmp(c->lines[k].key, "choice") == 0)
-                check_choice(&select, coll, c->name, c->lines[k].value);
+                check_choice(&select, coll, where, c->name, c->lines[k].value);
         }
         snprintf(hex, sizeof(hex), "%016" PRIx64, select.digest);
         if (digest == NULL || strcmp(digest, hex) != 0)
@@ -76,7 +86,8 @@ static void test_there_is_always_a_choice(void **state)
             for (size_t n = 0; n < sizeof(ranks) / sizeof(ranks[0]); n++)
                 for (int bits = 0; bits <= 64; bits++) {
                     uint64_t nbytes = bits == 64 ? UINT64_MAX : UINT64_C(1) << bits;
-                    const struct nx_algorithm *a = nx_select_algorithm(&select, (enum nx_coll)coll, ranks[n], nbytes);
+                    const struct nx_algorithm *a =
+                        nx_select_algorithm(&select, (enum nx_coll)coll, ranks[n], nbytes, (unsigned)bits % 8);
 
                     assert_int_equal(a->coll, coll);
                     assert_true(a->by_rank || !reproducible);
@@ -104,10 +115,11 @@ static void test_errors_name_the_part(void **state)
     refuse(" all_reduce:0-:ring", "\" all_reduce\" is no collective");
     refuse("gather_all:0-:ring",
            "\"gather_all\" is no collective: all_reduce, broadcast, barrier, reduce, all_gather, ");
-    refuse("all_reduce:0-:rings", "\"rings\" is none of its algorithms: flat, direct, rd, ring, rsag, bruck, cube");
+    refuse("all_reduce:0-:rings",
+           "\"rings\" is none of its algorithms: flat, direct, rd, ring, rsag, bruck, cube, hosts, relay");
     refuse("all_reduce:0-:", "\"\" is none of its algorithms");
     refuse("all_reduce:0-:ring:", "\"ring:\" is none of its algorithms");
-    refuse("broadcast:0-:ring", "\"ring\" is none of its algorithms: binomial, scatter, chain");
+    refuse("broadcast:0-:ring", "\"ring\" is none of its algorithms: binomial, scatter, chain, hosts");
     refuse("all_reduce:0:ring", "\"0\" is no range of sizes");
     refuse("all_reduce::ring", "\"\" is no range of sizes");
     refuse("all_reduce:-4k:ring", "\"\" is no size");

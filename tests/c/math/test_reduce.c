@@ -160,6 +160,40 @@ static void test_operands_may_be_swapped(void **state)
             }
 }
 
+/* What sums by host rest on: where the order is said not to matter, x + (y + z) has the bits of (x + y) + z; of the
+ * others, some differ. */
+static void test_any_order_where_it_is_said(void **state)
+{
+    struct rng rng = {6};
+    unsigned char x[MANY * BIG];
+    unsigned char y[MANY * BIG];
+    unsigned char z[MANY * BIG];
+    unsigned char left[MANY * BIG];
+
+    (void)state;
+    for (size_t op = 0; op < NX_REDUCE_OPS; op++)
+        for (size_t dtype = 0; dtype < NX_REDUCE_DTYPES; dtype++) {
+            nx_reduce_fn fn = nx_reduce_kernel((nexar_reduce_op)op, (nexar_dtype)dtype);
+            bool any = nx_reduce_any_order((nexar_reduce_op)op, (nexar_dtype)dtype);
+            size_t nbytes = MANY * oracle_size((nexar_dtype)dtype);
+            int differ = 0;
+
+            for (int round = 0; round < 20 && fn != NULL; round++) {
+                oracle_fill(&rng, x, MANY, (nexar_dtype)dtype);
+                oracle_fill(&rng, y, MANY, (nexar_dtype)dtype);
+                oracle_fill(&rng, z, MANY, (nexar_dtype)dtype);
+                memcpy(left, x, nbytes);
+                fn(left, y, MANY);
+                fn(left, z, MANY);
+                fn(y, z, MANY);
+                fn(x, y, MANY);
+                differ += memcmp(left, x, nbytes) != 0;
+            }
+            if (fn != NULL && (differ == 0) != any)
+                fail_msg("%s of %s", nexar_reduce_op_name((nexar_reduce_op)op), nexar_dtype_name((nexar_dtype)dtype));
+        }
+}
+
 static uint64_t apply(nx_reduce_fn fn, nexar_dtype dtype, uint64_t x, uint64_t y)
 {
     unsigned char a[BIG];
@@ -354,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_only_averages_are_finished),
         cmocka_unit_test(test_what_does_not_exist_says_what_does),
         cmocka_unit_test(test_operands_may_be_swapped),
+        cmocka_unit_test(test_any_order_where_it_is_said),
         cmocka_unit_test(test_c14_a_nan_is_always_the_same_nan),
         cmocka_unit_test(test_c14_neither_position_nor_processor_matters),
         cmocka_unit_test(test_settings_of_the_thread_do_not_matter),
