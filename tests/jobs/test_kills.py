@@ -36,6 +36,8 @@ WORK = """
                 op.wait()
             comm.barrier()
 
+    if "HOSTS" in os.environ:  # the first two ranks on one, say, and the third on another
+        os.environ["NEXAR_GROUP"] = os.environ["HOSTS"][int(os.environ["NEXAR_RANK"])]
     with nx.init() as comm:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nexar run gives them three seconds, and then two more
         comm.barrier()
@@ -50,7 +52,7 @@ RANKS = 3
 WITHIN = 6.0  # seconds: peer_timeout is 2, and the machine is busy
 FULL = bool(os.environ.get("NX_TEST_FULL"))
 AT_ONCE = 3  # jobs
-KILLS = {"shm": 12, "tcp": 9, "quic": 9, "auto": 3}
+KILLS = {"shm": 12, "tcp": 9, "quic": 9, "auto": 3, "hosts": 3}
 
 
 def pids(process: Process) -> dict[int, int]:
@@ -83,7 +85,8 @@ def test_rank_that_is_killed_is_named_and_nothing_is_left(job: Start, transport:
     random.seed(seed)
     files = shared_files()
     for _ in range(0, 90 if FULL else KILLS[transport], AT_ONCE):
-        jobs = [job(WORK, "-n", str(RANKS), env={"NEXAR_TRANSPORTS": transport}) for _ in range(AT_ONCE)]
+        env = {"HOSTS": "AAB"} if transport == "hosts" else {"NEXAR_TRANSPORTS": transport}
+        jobs = [job(WORK, "-n", str(RANKS), env=env) for _ in range(AT_ONCE)]
         for process in jobs:
             process.until_printed("works:", RANKS)
         time.sleep(random.random() * 0.2)  # the moment is what is drawn

@@ -146,6 +146,7 @@ void nx_build_all_reduce_relay(struct nx_sched *s, const struct nx_shape *shape)
             r.before = ends[lap % NX_WINDOW];
             r.slot = lap % NX_WINDOW * (width < shape->count ? width / r.slices + 1 : shape->count);
             ends[lap++ % NX_WINDOW] = add_lap(&r);
+            s->tags = lap * TAGS;
             at += r.lap.count;
         } while (at < shape->count && s->failure == NULL);
     }

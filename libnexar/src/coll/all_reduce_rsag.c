@@ -84,6 +84,7 @@ void nx_build_all_reduce_rsag(struct nx_sched *s, const struct nx_shape *shape)
         nx_build_alone(s, shape);
         return;
     }
+    s->tags = 2 * rounds + 2;
     if (nx_fold_is_idle(fold, rank)) {
         int32_t sent = nx_sched_send(s, rank + 1, 0, nx_slice(NX_BUF_SEND, nx_whole(shape)), NX_NONE, NX_NONE);
 

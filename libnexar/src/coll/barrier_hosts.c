@@ -23,6 +23,6 @@ void nx_build_barrier_hosts(struct nx_sched *s, const struct nx_shape *shape)
         last = nx_hosts_part(&h, nx_build_barrier_dissemination, &between, h.group, nest, last);
     else
         nx_hosts_skip(&h);
-    nx_hosts_part(&h, nx_build_broadcast_binomial, &inside, nx_hosts_mates(&h), nest, last);
+    nx_hosts_lap_end(&h, nx_hosts_part(&h, nx_build_broadcast_binomial, &inside, nx_hosts_mates(&h), nest, last));
     nx_hosts_fini(&h);
 }

@@ -7,8 +7,10 @@
 
 #include <string.h>
 
-/* More would be many steps for what is one lap more of so many. */
-enum { LAPS = 1024 };
+enum {
+    LAPS = 1024, /* more would be many steps for what is one lap more of so many */
+    PARTS = 3,   /* most of a lap */
+};
 
 bool nx_hosts_init(struct nx_hosts *h, struct nx_sched *s, const struct nx_shape *shape)
 {
@@ -62,6 +64,7 @@ int32_t nx_hosts_lap_begin(struct nx_hosts *h)
 void nx_hosts_lap_end(struct nx_hosts *h, int32_t end)
 {
     h->ends[h->lap++ % NX_WINDOW] = end;
+    h->s->tags = h->lap * PARTS * NX_HOSTS_TAGS;
 }
 
 void nx_hosts_skip(struct nx_hosts *h)
@@ -72,7 +75,6 @@ void nx_hosts_skip(struct nx_hosts *h)
 int32_t nx_hosts_part(struct nx_hosts *h, nx_build_fn build, const struct nx_shape *inner, const uint32_t *ranks,
                       struct nx_nest nest, int32_t after)
 {
-    enum { PARTS = 3 }; /* most of a lap */
     struct nx_sched part = {0};
     int32_t last = NX_NONE;
 

@@ -188,7 +188,7 @@ int32_t nx_sched_nest(struct nx_sched *s, const struct nx_sched *inner, const st
 
 uint32_t nx_sched_tags(const struct nx_sched *s)
 {
-    uint32_t tags = 0;
+    uint32_t tags = s->tags;
 
     for (uint32_t i = 0; i < s->count; i++) {
         if (s->steps[i].kind <= NX_STEP_RECV_REDUCE && s->steps[i].tag >= tags)

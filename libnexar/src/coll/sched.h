@@ -69,6 +69,7 @@ struct nx_sched {
     uint32_t cap;
     uint32_t sends;
     uint32_t recvs;
+    uint32_t tags;       /* that are taken on all ranks, where some use fewer */
     size_t scratch;      /* elements */
     const char *failure; /* sticky; what went wrong while building */
 
@@ -110,7 +111,7 @@ struct nx_nest {
 };
 /* `inner` is finished.  It begins after the step `after`; returns the step that comes when all of it is done. */
 int32_t nx_sched_nest(struct nx_sched *s, const struct nx_sched *inner, const struct nx_nest *nest, int32_t after);
-/* One more than the greatest tag, 0 if there is none. */
+/* One more than the greatest tag, 0 if there is none; or as many as are taken.  The same on all ranks. */
 uint32_t nx_sched_tags(const struct nx_sched *s);
 
 /* Computes what a runner needs; afterwards running it allocates nothing here.  NEXAR_OK, NEXAR_ENOMEM (memory, or more

@@ -227,6 +227,29 @@ static void test_what_passes_between_hosts(void **state)
     assert_int_equal(messages, 3 * 2);
 }
 
+/* Whoever nests it counts on that. */
+static void test_all_ranks_take_the_same_tags(void **state)
+{
+    static const nx_build_fn builds[] = {nx_build_all_reduce_hosts, nx_build_all_reduce_relay};
+
+    (void)state;
+    for (size_t b = 0; b < COUNT(builds); b++)
+        for (size_t k = 0; k < COUNT(layouts); k++)
+            for (size_t count = 0; count < 50; count += 7) {
+                struct nx_shape shape = shape_on(&layouts[k], count, 3);
+                uint32_t tags[12];
+
+                for (shape.rank = 0; shape.rank < shape.n; shape.rank++) {
+                    struct nx_sched s = {0};
+
+                    builds[b](&s, &shape);
+                    tags[shape.rank] = nx_sched_tags(&s);
+                    assert_int_equal(tags[shape.rank], tags[0]);
+                    nx_sched_fini(&s);
+                }
+            }
+}
+
 /* As many laps as a plan may have, not more. */
 static void test_huge_vectors(void **state)
 {
@@ -257,6 +280,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_reduce),   cmocka_unit_test(test_the_others),
         cmocka_unit_test(test_barrier),      cmocka_unit_test(test_what_passes_between_hosts),
+        cmocka_unit_test(test_all_ranks_take_the_same_tags),
         cmocka_unit_test(test_huge_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -309,6 +309,28 @@ static void test_c7_tags_are_unique_however_many_ranks(void **state)
     prove_shape(&algorithms[DOUBLING], (struct nx_shape){.n = 520, .count = 3, .segment = 1});
 }
 
+/* What is nested in another schedule takes as many on all ranks. */
+static void test_all_ranks_take_the_same_tags(void **state)
+{
+    (void)state;
+    for (size_t a = 0; a < ALL_REDUCES; a++)
+        for (uint32_t n = 1; n <= MOST_RANKS; n++)
+            for (size_t count = 0; count < 100; count += 33) {
+                struct nx_shape shape = {.n = n, .count = count, .segment = 4};
+                uint32_t tags[MOST_RANKS];
+
+                for (shape.rank = 0; shape.rank < n; shape.rank++) {
+                    struct nx_sched s = {0};
+
+                    algorithms[a].build(&s, &shape);
+                    tags[shape.rank] = nx_sched_tags(&s);
+                    if (tags[shape.rank] != tags[0])
+                        fail_msg("%s: rank %u", case_text(algorithms[a].name, &shape), shape.rank);
+                    nx_sched_fini(&s);
+                }
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_counts_beyond_32_bits),
         cmocka_unit_test(test_c1_no_element_is_lost_at_segment_borders),
         cmocka_unit_test(test_c2_neighbours_agree_about_segments),
+        cmocka_unit_test(test_all_ranks_take_the_same_tags),
         cmocka_unit_test(test_c7_tags_are_unique_however_many_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
