@@ -55,6 +55,12 @@ for n in 1 2 3 4; do
     ip link set rdma-$n up
     rdma link add rxe-$n type rxe netdev rdma-$n
 done
+# One processor takes in the packets of a device.  Whichever sent one would do so, else, and two would overtake each
+# other; soft-RoCE then asks again for what was on its way, and answers such a question when the memory has long been
+# given back, with an error that ends the link.
+in_order='for n in 1 2 3 4; do echo 1 > "/sys/class/net/$0-$n/queues/rx-0/rps_cpus"; done'
+sh -c "$in_order" rdma
+ip netns exec rdma sh -c "$in_order" port
 rdma link add rxe-0 type rxe netdev lo
 for n in 1 2 3 4; do # known for ever: when the network loses the question who has an address, verbs do not ask again
     for other in 1 2 3 4; do
