@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import c_void_p
     from types import TracebackType
-    from typing import Any, TypeVar
+    from typing import Any, Callable, TypeVar
 
     Self = TypeVar("Self", bound="Handle")
 
@@ -32,13 +32,23 @@ class Handle:
         lock: held around each short C call with the pointer, so that nobody closes it meanwhile
     """
 
+    _pointer: Any = None
+
     def __init__(self, pointer: c_void_p) -> None:
-        self._pointer: Any = pointer
+        """Takes it over with the last step: an exception before that, as Ctrl-C, leaves it to the caller."""
         self._pid = _pid
-        self._long_calls = 0
+        self._long_calls: set[object] = set()
         self.lock = threading.RLock()
         self._idle = threading.Condition(self.lock)
         _open.add(self)
+        self._pointer = pointer
+
+    def give_up(self, pointer: c_void_p, close: Callable[[Any], object]) -> None:
+        """After an exception, wherever it came between C's call and the end of __init__: closes what C has made."""
+        if self._pointer is None:
+            close(pointer)
+        else:
+            self.close()
 
     @property
     def closed(self) -> bool:
@@ -79,16 +89,17 @@ class Handle:
     def _release(self, pointer: Any) -> None:
         raise NotImplementedError
 
-    def begin_long_call(self, call: str) -> Any:
-        """As pointer(), for a call that lasts too long to hold the lock.  end_long_call follows."""
+    def begin_long_call(self, call: str, mark: object) -> Any:
+        """As pointer(), for a call that lasts too long to hold the lock.  end_long_call with the same mark, which is
+        nobody else's, follows in any case: Ctrl-C may come before the caller knows that it has begun."""
         with self.lock:
             pointer = self.pointer(call)
-            self._long_calls += 1
+            self._long_calls.add(mark)
             return pointer
 
-    def end_long_call(self) -> None:
+    def end_long_call(self, mark: object) -> None:
         with self.lock:
-            self._long_calls -= 1
+            self._long_calls.discard(mark)
             self._idle.notify_all()
 
     def __enter__(self: Self) -> Self:

@@ -54,7 +54,6 @@ class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
 
     def __init__(self, pointer: _api.nexar_comm, timeout: float | None = None) -> None:
         """Takes over a communicator of the C library, whose default timeout was configured so (None: it was not)."""
-        super().__init__(pointer)
         self.rank: int = lib.nexar_comm_rank(pointer)
         self.size: int = lib.nexar_comm_size(pointer)
         self.id: int = lib.nexar_comm_id(pointer)
@@ -70,6 +69,7 @@ class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
         self._completions: Completions | None = None
         self.gate = _api.nexar_gate(pointer)  # of calls that do not take the lock
         self.cache = Cache()
+        super().__init__(pointer)
 
     def peer(self, rank: int) -> PeerConnection:
         """The connection to another rank: lanes of messages, extension slots, address.

@@ -90,8 +90,9 @@ def _make(parent: Any, call: str, how: int, color: int, key: int, timeout: float
 
     opts = options(timeout, call)
     splitting, made = _api.nexar_splitting(), _api.nexar_comm()
-    pointer = parent.begin_long_call(call)
+    comm, mark = Comm.__new__(Comm), object()
     try:
+        pointer = parent.begin_long_call(call, mark)
         check(lib.nexar_split_start(pointer, how, color, key, opts, splitting))
         while True:
             status = lib.nexar_split_wait(splitting, _SLICE_NS, made)
@@ -102,12 +103,12 @@ def _make(parent: Any, call: str, how: int, color: int, key: int, timeout: float
         check(status)
         if not made:
             return None
-        comm = Comm(made, parent._timeout)
+        Comm.__init__(comm, made, parent._timeout)
         parent.made.add(comm)
         return comm
     except BaseException:  # Ctrl-C at any point
-        lib.nexar_comm_close(made)
+        comm.give_up(made, lib.nexar_comm_close)
         raise
     finally:
         lib.nexar_split_close(splitting)
-        parent.end_long_call()
+        parent.end_long_call(mark)

@@ -44,17 +44,19 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
     """
     options = _options(config, join, timeout)
     launched.watch()
-    joining, comm = _api.nexar_joining(), _api.nexar_comm()
+    joining, made = _api.nexar_joining(), _api.nexar_comm()
+    comm = Comm.__new__(Comm)
     try:
         check(lib.nexar_join_start(byref(options), joining))
         while True:
-            status = lib.nexar_join_wait(joining, _SLICE_NS, comm)
+            status = lib.nexar_join_wait(joining, _SLICE_NS, made)
             if status not in (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR):
                 break
         check(status)
-        return Comm(comm, None if config is None else config.timeout)
+        Comm.__init__(comm, made, None if config is None else config.timeout)
+        return comm
     except BaseException:  # Ctrl-C at any point
-        lib.nexar_comm_close(comm)
+        comm.give_up(made, lib.nexar_comm_close)
         raise
     finally:
         lib.nexar_join_close(joining)

@@ -184,8 +184,9 @@ class P2p:
         deadline = time.monotonic_ns() + limit
         info = _api.nexar_recv_info()
         opts = _api.nexar_call_opts(size=sizeof(_api.nexar_call_opts))
-        pointer = comm.begin_long_call(call)
+        mark = object()
         try:
+            pointer = comm.begin_long_call(call, mark)
             while True:
                 left = deadline - time.monotonic_ns()
                 opts.timeout_ns = max(1, min(left, _LOOK_NS))
@@ -197,7 +198,7 @@ class P2p:
                 if not isinstance(error, errors.Timeout) or left <= _LOOK_NS:
                     raise error
         finally:
-            comm.end_long_call()
+            comm.end_long_call(mark)
 
 
 def _send_arguments(comm: Comm, call: str, x: Any, dest: int, tag: int, tag_name: str = "tag") -> tuple[Any, ...]:

@@ -35,14 +35,17 @@ class Seed(Handle):
 
     def __init__(self, address: str, world_size: int, config: Config | None = None) -> None:
         self._address = address
-        self._pointer = None
         if not isinstance(address, str):
             usage(f"address is {address!r}; it must be text such as '0.0.0.0:7000'", "seed")
         world_size = index(world_size, "world_size", "seed", _api.NEXAR_ANY)
         options = None if config is None else config.to_c()
         seed = _api.nexar_seed()
-        check(lib.nexar_seed_open(address.encode(), world_size, options, seed))
-        super().__init__(seed)
+        try:
+            check(lib.nexar_seed_open(address.encode(), world_size, options, seed))
+            super().__init__(seed)
+        except BaseException:  # Ctrl-C at any point
+            self.give_up(seed, lib.nexar_seed_close)
+            raise
 
     @property
     def join_string(self) -> str:
@@ -68,11 +71,11 @@ class Seed(Handle):
 
     def poll(self, span: int = 0) -> bool:
         """True when the job has formed; waits at most `span` nanoseconds for it.  Raises as wait()."""
-        pointer = self.begin_long_call("seed.wait")
+        mark = object()
         try:
-            status = lib.nexar_seed_wait(pointer, span)
+            status = lib.nexar_seed_wait(self.begin_long_call("seed.wait", mark), span)
         finally:
-            self.end_long_call()
+            self.end_long_call(mark)
         if status in (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR):
             return False
         check(status)

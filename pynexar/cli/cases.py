@@ -6,6 +6,7 @@ Element i of rank r's vector is i modulo 1021, plus r, so that sums are exact an
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-class Case:
+class Case(ABC):
     """A collective on float32: a vector of `nbytes` in all, its blocks one after the other."""
 
     needs: str  # the face's function
@@ -49,17 +50,18 @@ class Case:
         """Bytes that each rank's link carries, by bytes of the vector."""
         return (size - 1) / size
 
-    def prepare(self, block: int) -> None:
+    def prepare(self, block: int) -> None:  # noqa: B027
         """What differs from x and y of the whole vector."""
 
+    @abstractmethod
     def call(self, root: int) -> Call:
-        raise NotImplementedError
+        """What is measured."""
 
+    @abstractmethod
     def expected(self, root: int) -> Array | None:
         """What y is after a call; None if it is not looked at on this rank."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027
         """After the last of a row of calls."""
 
     def fill(self) -> None:
@@ -228,6 +230,9 @@ class Barrier(Whole):
     def call(self, root: int) -> Call:  # noqa: ARG002
         call: Call = self.face.barrier
         return call
+
+    def expected(self, root: int) -> None:
+        """Nothing moves."""
 
     def check(self) -> int:
         """Nobody leaves before the last has come.  Clocks can be compared on one host alone."""

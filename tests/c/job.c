@@ -339,3 +339,22 @@ void job_works(struct job *job)
 {
     job_each(job, work, NULL);
 }
+
+static void cut(void *arg)
+{
+    nexar_comm *comm = arg;
+
+    for (uint32_t r = 0; r < comm->size; r++) {
+        nexar_status st;
+        nexar_conn *conn = r == comm->rank ? NULL : nx_peer_conn(comm->net->peer[r], &st);
+
+        if (conn != NULL)
+            nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
+        nx_conn_drop(conn);
+    }
+}
+
+void job_cut(nexar_comm *comm)
+{
+    must(nx_call(cut, comm) == NEXAR_OK);
+}

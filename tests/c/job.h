@@ -75,5 +75,7 @@ void job_must_fail(const char *file, int line, const char *call, nexar_status st
 void job_each(struct job *job, void (*fn)(nexar_comm *comm, void *arg), void *arg);
 /* all_reduce, of which every element is checked, and a barrier, on all ranks. */
 void job_works(struct job *job);
+/* All connections of this rank break. */
+void job_cut(nexar_comm *comm);
 
 #endif

@@ -3,6 +3,7 @@
 #include "coll/sched_check.h"
 
 #include "algorithms.h"
+#include "edges.h"
 #include "sim.h"
 
 #include <setjmp.h>
@@ -13,22 +14,6 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* True if `step` still comes after `before` without its k-th edge. */
-static bool implied(const struct nx_sched *s, uint32_t step, int32_t before)
-{
-    bool *reached = calloc(s->count, sizeof(*reached));
-    bool result;
-
-    reached[step] = true;
-    for (uint32_t i = step + 1; i-- > 0;)
-        for (int k = 0; k < 2 && reached[i]; k++)
-            if (s->steps[i].after[k] != NX_NONE)
-                reached[s->steps[i].after[k]] = true;
-    result = reached[before];
-    free(reached);
-    return result;
-}
 
 struct tally {
     size_t edges, caught, implied, harmless;
@@ -83,7 +68,7 @@ static struct tally mutate(const struct algorithm *a, struct nx_shape shape, str
                 s->steps[i].after[k] = NX_NONE;
                 if (nx_sched_check(s, r, shape.n, &sizes) != NEXAR_OK) {
                     t.caught++;
-                } else if (implied(s, i, before)) {
+                } else if (edges_imply(s, i, before)) {
                     t.implied++;
                 } else {
                     t.harmless++;

@@ -2,6 +2,7 @@
  * results, no race, no deadlock, and damage is noticed. */
 #include "algorithms.h"
 #include "check.h"
+#include "edges.h"
 #include "sim.h"
 
 #include <stdlib.h>
@@ -154,22 +155,6 @@ static void test_compressed(void **state)
         }
 }
 
-/* True if `step` still comes after `before`. */
-static bool implied(const struct nx_sched *s, uint32_t step, int32_t before)
-{
-    bool *reached = calloc(s->count, sizeof(*reached));
-    bool result;
-
-    reached[step] = true;
-    for (uint32_t i = step + 1; i-- > 0;)
-        for (int k = 0; k < 2 && reached[i]; k++)
-            if (s->steps[i].after[k] != NX_NONE)
-                reached[s->steps[i].after[k]] = true;
-    result = reached[before];
-    free(reached);
-    return result;
-}
-
 /* Without any of its dependencies a schedule is refused, or has another path that says the same, or works all the
  * same. */
 static size_t mutate(struct compressed *c, struct rng *rng)
@@ -188,7 +173,7 @@ static size_t mutate(struct compressed *c, struct rng *rng)
                 sim_finish(&c->sim);
                 if (sim_check(&c->sim) != NEXAR_OK)
                     caught++;
-                else if (!implied(s, i, before))
+                else if (!edges_imply(s, i, before))
                     for (int round = 0; round < 4; round++)
                         assert_null(compressed_try(c, rng));
                 s->steps[i].after[k] = before;

@@ -1,5 +1,6 @@
 /* test_sched_mutations.c - damages every schedule of every collective in turn: the checker notices, or the results. */
 #include "coll_case.h"
+#include "edges.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,24 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* True if `step` still comes after `before`. */
-static bool implied(const struct nx_sched *s, uint32_t step, int32_t before)
-{
-    bool *reached = calloc(s->count, sizeof(*reached));
-    bool result;
-
-    reached[step] = true;
-    for (uint32_t i = step + 1; i-- > 0;)
-        for (int k = 0; k < 2 && reached[i]; k++)
-            if (s->steps[i].after[k] != NX_NONE)
-                reached[s->steps[i].after[k]] = true;
-    result = reached[before];
-    free(reached);
-    return result;
-}
 
 struct tally {
     size_t edges, caught, implied, harmless;
@@ -48,7 +32,7 @@ static void mutate(struct coll_case *c, struct tally *t, struct rng *rng)
                 sim_finish(&c->sim);
                 if (sim_check(&c->sim) != NEXAR_OK) {
                     t->caught++;
-                } else if (implied(s, i, before)) {
+                } else if (edges_imply(s, i, before)) {
                     t->implied++;
                 } else {
                     t->harmless++;

@@ -2,8 +2,6 @@
  * they begin later; and everybody can still leave. */
 #include "job.h"
 
-#include "base/call.h"
-
 #define WORDS "rank 1 aborted the communicator: the loss is not a number"
 
 static void go(nexar_comm *comm, uint32_t to)
@@ -124,27 +122,13 @@ static void test_who_aborts_may_leave_at_once(void **state)
 
 /* ---- ranks that are gone, and reasons ---- */
 
-static void cut(void *arg)
-{
-    nexar_comm *comm = arg;
-
-    for (uint32_t r = 0; r < comm->size; r++) {
-        nexar_status st;
-        nexar_conn *conn = r == comm->rank ? NULL : nx_peer_conn(comm->net->peer[r], &st);
-
-        if (conn != NULL)
-            nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
-        nx_conn_drop(conn);
-    }
-}
-
 static void abort_without_one(nexar_comm *comm, void *arg)
 {
     uint32_t rank = nexar_comm_rank(comm);
 
     (void)arg;
     if (rank == 2) {
-        must(nx_call(cut, comm) == NEXAR_OK);
+        job_cut(comm);
         return;
     }
     must_fail(nexar_recv(comm, NULL, 0, 2, 1, NULL, NULL), NEXAR_EPEER, 2, "rank 2");

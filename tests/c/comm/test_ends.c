@@ -2,8 +2,6 @@
  * by whose fault. */
 #include "job.h"
 
-#include "base/call.h"
-
 static const nexar_call_opts soon = {.size = sizeof(soon), .timeout_ns = 200 * NX_MS};
 
 static void go(nexar_comm *comm, uint32_t to)
@@ -262,20 +260,6 @@ static void test_leaving_in_the_middle(void **state)
 
 /* ---- ranks that are lost ---- */
 
-static void cut(void *arg)
-{
-    nexar_comm *comm = arg;
-
-    for (uint32_t r = 0; r < comm->size; r++) {
-        nexar_status st;
-        nexar_conn *conn = r == comm->rank ? NULL : nx_peer_conn(comm->net->peer[r], &st);
-
-        if (conn != NULL)
-            nx_conn_shutdown(conn, NX_CLOSE_ABORTED);
-        nx_conn_drop(conn);
-    }
-}
-
 /* Rank 3 has all its connections cut while the others are in all kinds of calls. */
 static void lose_one(nexar_comm *comm, void *arg)
 {
@@ -297,7 +281,7 @@ static void lose_one(nexar_comm *comm, void *arg)
     case 3:
         for (int i = 0; i < 4; i++) /* they have left the barrier */
             wait_for_go(comm, NEXAR_ANY);
-        must(nx_call(cut, comm) == NEXAR_OK);
+        job_cut(comm);
         return;
     default:
         break;
