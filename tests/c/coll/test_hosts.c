@@ -278,8 +278,10 @@ static void test_huge_vectors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_reduce),   cmocka_unit_test(test_the_others),
-        cmocka_unit_test(test_barrier),      cmocka_unit_test(test_what_passes_between_hosts),
+        cmocka_unit_test(test_all_reduce),
+        cmocka_unit_test(test_the_others),
+        cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_what_passes_between_hosts),
         cmocka_unit_test(test_all_ranks_take_the_same_tags),
         cmocka_unit_test(test_huge_vectors),
     };
