@@ -16,6 +16,17 @@ DEFAULT = Runner("nexar", "nexar")
 OWN_MEMORY = Runner("nexar, its memory", "nexar", own_memory=True)
 TCP = Runner("nexar, tcp", "nexar", {"NEXAR_TRANSPORTS": "tcp", "NEXAR_TCP_TLS": "off"})
 TLS = Runner("nexar, tcp with TLS", "nexar", {"NEXAR_TRANSPORTS": "tcp"})
+HOSTS = Runner("nexar, 2 hosts", "nexar", hosts=2)
+FLAT = Runner(  # what it would choose if all ranks were equally far apart
+    "nexar, 2 hosts, flat",
+    "nexar",
+    {
+        "NEXAR_COLL_TUNE": "all_reduce:0-16k:bruck,all_reduce:0-32k:flat,all_reduce:0-64k:cube,all_reduce:0-:direct,"
+        "broadcast:0-255k:binomial,broadcast:0-:scatter,all_gather:0-64k:flat,all_gather:0-:ring,"
+        "reduce_scatter:0-:direct,barrier:0-:dissemination"
+    },
+    hosts=2,
+)
 QUIC = Runner("nexar, quic", "nexar", {"NEXAR_TRANSPORTS": "quic"})
 
 
@@ -191,6 +202,15 @@ ROWS: tuple[Row, ...] = (
         (("stream", (MIB, 16 * MIB)),),
         (2,),
         always(0.95),
+    ),
+    Row(
+        "hosts",
+        "4 ranks that say they are on 2 hosts, TCP with mutual TLS between: schedules by hosts, against flat ones",
+        HOSTS,
+        (FLAT,),
+        (("all_reduce", ALL), *(work for work in COLLECTIVES if work[0] != "all_to_all")),
+        (4,),
+        always(1.0),
     ),
     Row(
         "nexar-0.2",

@@ -45,6 +45,7 @@ class Runner:
     library: str  # nexar, openmpi, mpich, gloo, ssl, nexar-0-2
     environment: Mapping[str, str] = field(default_factory=dict)
     own_memory: bool = False  # in memory that the library gives; from C
+    hosts: int = 1  # that the ranks say they are on, so many on each; nexar alone
 
     def missing(self, face: str) -> str | None:
         """Why it cannot be run here; None if it can."""
@@ -65,6 +66,8 @@ class Runner:
         """The processes to start, with what they need in their environment."""
         program = self._from_python(seconds) if face == "python" else self._from_c(seconds)
         program += [f"{name}:{','.join(map(str, sizes))}" for name, sizes in work]
+        if self.hosts > 1:
+            program = _on_hosts(program, ranks, self.hosts)
         start = {"nexar": _nexar, "openmpi": _openmpi, "mpich": _mpich, "gloo": _gloo}.get(self.library, _by_itself)
         with start(ranks, program) as processes:
             yield processes
@@ -131,6 +134,11 @@ def find_program(name: str) -> str:
     if found is None:
         raise CannotRunError(f"there is no program {name} in {folder}, nor in PATH")
     return found
+
+
+def _on_hosts(program: list[str], ranks: int, hosts: int) -> list[str]:
+    claim = f'NEXAR_GROUP="host $((NEXAR_RANK * {hosts} / {ranks}))" exec "$@"'
+    return ["/bin/sh", "-c", claim, "sh", *program]
 
 
 @contextlib.contextmanager
