@@ -2,14 +2,17 @@
  *
  * As many slices as the smallest host has ranks, fewer of a short vector.  Reduce-scatter within the host, all_reduce
  * among the ranks that have the same slice, one of each host, all_gather within the host.  h hosts: each sends
- * 2 (h - 1) / h S to the others.  Order of sums: by rank within a host, then by host.
+ * 2 (h - 1) / h S to the others.  Order of sums: by rank within a host, then by host; short slices of more than 8
+ * hosts as a tree.
  * Pure; see build.h. */
 #include "coll/hosts.h"
 
 #include "base/mem.h"
 
-/* The part of a segment that is worth a slice of its own. */
-enum { SLICES_OF_SEGMENT = 32 };
+enum {
+    SLICES_OF_SEGMENT = 32, /* its part that is worth a slice of its own */
+    HOSTS_AT_ONCE = 8,      /* that send to each other what is short */
+};
 
 struct slices {
     struct nx_hosts hosts;
@@ -53,8 +56,13 @@ static int32_t sum_between(struct slices *c, int32_t after)
     struct nx_range slice = c->of[h->place];
     struct nx_shape inner = nx_hosts_between(h, slice.count);
     struct nx_nest nest = {.into = {NX_BUF_RECV, NX_BUF_RECV}, .offset = {slice.off, slice.off}};
-    bool few = h->count == 2 || slice.count <= h->shape->segment / SLICES_OF_SEGMENT;
+    bool is_short = slice.count <= h->shape->segment / SLICES_OF_SEGMENT;
+    nx_build_fn build = nx_build_all_reduce_direct;
 
+    if (h->count == 2 || (is_short && h->count <= HOSTS_AT_ONCE))
+        build = nx_build_all_reduce_flat;
+    else if (is_short)
+        build = nx_build_all_reduce_rd;
     if (h->place >= c->count) {
         nx_hosts_skip(h);
         return after;
@@ -62,7 +70,7 @@ static int32_t sum_between(struct slices *c, int32_t after)
     for (uint32_t i = 0; i < h->count; i++)
         h->group[i] = nx_hosts_rank(h, i, h->place);
     inner.in_place = true;
-    return nx_hosts_part(h, few ? nx_build_all_reduce_flat : nx_build_all_reduce_direct, &inner, h->group, nest, after);
+    return nx_hosts_part(h, build, &inner, h->group, nest, after);
 }
 
 static int32_t spread_inside(struct slices *c, struct nx_range range, int32_t after)

@@ -162,9 +162,10 @@ const struct nx_rule nx_rules[] = {
     {&nx_algorithms[BARRIER_HOSTS], ANY_N, ANY_BYTES, NX_ON_HOSTS},
     {&nx_algorithms[REDUCE_HOSTS], ANY_N, ANY_BYTES, NX_ON_HOSTS | NX_ANY_ORDER},
     {&nx_algorithms[REDUCE_HOSTS], 17, UINT32_MAX, ANY_BYTES, NX_ON_HOSTS},
-    {&nx_algorithms[ALL_GATHER_HOSTS], ANY_N, ANY_BYTES, NX_ON_HOSTS},
-    {&nx_algorithms[REDUCE_SCATTER_HOSTS], ANY_N, ANY_BYTES, NX_ON_HOSTS | NX_ANY_ORDER},
-    {&nx_algorithms[REDUCE_SCATTER_HOSTS], 17, UINT32_MAX, ANY_BYTES, NX_ON_HOSTS},
+    {&nx_algorithms[ALL_GATHER_HOSTS], 1, 16, ANY_BYTES, NX_ON_HOSTS}, /* many short blocks: rounds count, below */
+    {&nx_algorithms[ALL_GATHER_HOSTS], 17, UINT32_MAX, 64 * KiB + 1, UINT64_MAX, NX_ON_HOSTS},
+    {&nx_algorithms[REDUCE_SCATTER_HOSTS], 1, 16, ANY_BYTES, NX_ON_HOSTS | NX_ANY_ORDER},
+    {&nx_algorithms[REDUCE_SCATTER_HOSTS], 17, UINT32_MAX, 64 * KiB + 1, UINT64_MAX, NX_ON_HOSTS},
     {&nx_algorithms[ALL_GATHER_V_HOSTS], ANY_N, ANY_BYTES, NX_ON_HOSTS},
     {&nx_algorithms[REDUCE_SCATTER_V_HOSTS], ANY_N, ANY_BYTES, NX_ON_HOSTS | NX_ANY_ORDER},
     {&nx_algorithms[REDUCE_SCATTER_V_HOSTS], 17, UINT32_MAX, ANY_BYTES, NX_ON_HOSTS},

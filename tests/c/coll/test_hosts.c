@@ -34,7 +34,9 @@ static const struct layout {
     {8, {0, 0, 0, 0, 1, 1, 1, 1}},
     {9, {0, 0, 0, 1, 1, 1, 2, 2, 2}},
     {12, {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5}},
+    {12, {0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 9}},
 };
+#define MANY_HOSTS 15 /* the one with more than 8 */
 
 static struct nx_shape shape_on(const struct layout *layout, size_t count, size_t segment)
 {
@@ -69,6 +71,12 @@ static float by_rank(const struct layout *layout, const float *x)
     return sum;
 }
 
+/* Of values whose sum is exact: any order has the same bits. */
+static float exact(const struct layout *layout, const float *x)
+{
+    return by_rank(layout, x);
+}
+
 static void all_reduce(nx_build_fn build, float (*order)(const struct layout *layout, const float *x),
                        const struct layout *layout, struct nx_shape shape, struct rng *rng)
 {
@@ -76,6 +84,8 @@ static void all_reduce(nx_build_fn build, float (*order)(const struct layout *la
     struct sim sim;
 
     fill_elements(rng, (unsigned char *)x, shape.count * layout->n, NEXAR_FLOAT32);
+    for (size_t i = 0; i < shape.count * layout->n && order == exact; i++)
+        x[i] = (float)(i % 1000);
     sim_init(&sim, build, shape, sizeof(float));
     sim_finish(&sim);
     if (sim_check(&sim) != NEXAR_OK)
@@ -110,7 +120,7 @@ static void test_all_reduce(void **state)
                     struct nx_shape shape = shape_on(&layouts[k], counts[c], segments[s]);
 
                     shape.in_place = in_place != 0;
-                    all_reduce(nx_build_all_reduce_hosts, by_host, &layouts[k], shape, &rng);
+                    all_reduce(nx_build_all_reduce_hosts, k == MANY_HOSTS ? exact : by_host, &layouts[k], shape, &rng);
                     all_reduce(nx_build_all_reduce_relay, by_rank, &layouts[k], shape, &rng);
                 }
 }
