@@ -14,43 +14,6 @@ enum {
     PLAN_BYTES = 64 << 20,
 };
 
-nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
-                         nx_time timeout, const struct nx_select *select, nexar_comm **out)
-{
-    nexar_comm *comm = nx_calloc(1, sizeof(*comm));
-    nexar_status st;
-
-    *out = NULL;
-    if (comm == NULL) {
-        nx_free(world);
-        return nx_fail(NEXAR_ENOMEM, "no memory for a communicator");
-    }
-    comm->net = net;
-    comm->id = id;
-    comm->rank = rank;
-    comm->size = size;
-    comm->world = world;
-    comm->timeout = timeout;
-    comm->select = select;
-    atomic_init(&comm->refs, 1);
-    nx_mutex_init(&comm->lock, NX_LOCK_COMM);
-    nx_plans_init(&comm->plans, PLANS, PLAN_BYTES);
-    nx_list_init(&comm->link);
-    nx_list_init(&comm->running);
-    nx_list_init(&comm->idle);
-    nx_list_init(&comm->aborted);
-    nx_list_init(&comm->inquiries);
-    nx_timer_init(&comm->watch, nx_coll_watch_fire);
-    st = nx_scope_open(&net->lanes, id, comm, &nx_coll_scope_events, &comm->scope);
-    if (st != NEXAR_OK) {
-        nx_comm_drop(comm);
-        return st;
-    }
-    nx_scope_members(&net->lanes, comm->scope, world, size);
-    *out = comm;
-    return NEXAR_OK;
-}
-
 nexar_status nx_comm_place(nexar_comm *comm, const uint32_t *hosts)
 {
     uint32_t *own = nx_alloc(comm->size * sizeof(*own));
@@ -77,6 +40,45 @@ nexar_status nx_comm_place(nexar_comm *comm, const uint32_t *hosts)
     }
     comm->hosts = own;
     comm->where = NX_ON_HOSTS | (changes + 1 == count ? NX_IN_A_ROW : 0);
+    return NEXAR_OK;
+}
+
+nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
+                         const uint32_t *hosts, nx_time timeout, const struct nx_select *select, nexar_comm **out)
+{
+    nexar_comm *comm = nx_calloc(1, sizeof(*comm));
+    nexar_status st;
+
+    *out = NULL;
+    if (comm == NULL) {
+        nx_free(world);
+        return nx_fail(NEXAR_ENOMEM, "no memory for a communicator");
+    }
+    comm->net = net;
+    comm->id = id;
+    comm->rank = rank;
+    comm->size = size;
+    comm->world = world;
+    comm->timeout = timeout;
+    comm->select = select;
+    atomic_init(&comm->refs, 1);
+    nx_mutex_init(&comm->lock, NX_LOCK_COMM);
+    nx_plans_init(&comm->plans, PLANS, PLAN_BYTES);
+    nx_list_init(&comm->link);
+    nx_list_init(&comm->running);
+    nx_list_init(&comm->idle);
+    nx_list_init(&comm->aborted);
+    nx_list_init(&comm->inquiries);
+    nx_timer_init(&comm->watch, nx_coll_watch_fire);
+    st = hosts == NULL ? NEXAR_OK : nx_comm_place(comm, hosts);
+    if (st == NEXAR_OK)
+        st = nx_scope_open(&net->lanes, id, comm, &nx_coll_scope_events, &comm->scope);
+    if (st != NEXAR_OK) {
+        nx_comm_drop(comm);
+        return st;
+    }
+    nx_scope_members(&net->lanes, comm->scope, world, size);
+    *out = comm;
     return NEXAR_OK;
 }
 

@@ -66,13 +66,13 @@ struct nexar_comm {
     struct nx_timer watch; /* for collectives that wait for long; has a reference while it is set */
 };
 
-/* For comm/comms.c, which sets `comms`.  Takes over `world` (allocated, or NULL for all ranks).  The caller gets the
- * only reference. */
+/* For comm/comms.c, which sets `comms`.  Takes over `world` (allocated, or NULL for all ranks).  `hosts`: those of the
+ * job's ranks, or NULL if they are not known yet.  The caller gets the only reference. */
 nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
-                         nx_time timeout, const struct nx_select *select, nexar_comm **comm);
+                         const uint32_t *hosts, nx_time timeout, const struct nx_select *select, nexar_comm **comm);
 /* Nothing runs any more, and nothing will: before the network goes, which ops that the user still has may outlive. */
 void nx_comm_detach(nexar_comm *comm);
-/* Before its first collective: who shares a host, by the hosts of the job's ranks.  NEXAR_OK, NEXAR_ENOMEM. */
+/* For one that was made before the hosts were known, and its first collective.  NEXAR_OK, NEXAR_ENOMEM. */
 nexar_status nx_comm_place(nexar_comm *comm, const uint32_t *hosts);
 void nx_comm_hold(nexar_comm *comm);
 void nx_comm_drop(nexar_comm *comm);

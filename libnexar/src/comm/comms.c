@@ -65,15 +65,8 @@ static void note_lost(nexar_comm *comm)
 nexar_status nx_comms_open(struct nx_comms *comms, uint64_t id, uint32_t rank, uint32_t size, uint32_t *world,
                            nexar_comm **comm)
 {
-    nexar_status st = nx_comm_new(comms->net, id, rank, size, world, comms->timeout, comms->select, comm);
+    nexar_status st = nx_comm_new(comms->net, id, rank, size, world, comms->hosts, comms->timeout, comms->select, comm);
 
-    if (st == NEXAR_OK && comms->hosts != NULL) {
-        st = nx_comm_place(*comm, comms->hosts);
-        if (st != NEXAR_OK) {
-            nx_comm_detach(*comm);
-            nx_comm_drop(*comm);
-        }
-    }
     if (st != NEXAR_OK)
         return st;
     (*comm)->comms = comms;
