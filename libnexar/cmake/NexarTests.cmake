@@ -95,6 +95,12 @@ add_executable(rdma_rank "${tests}/rdma/rank.c")
 target_link_libraries(rdma_rank PRIVATE nexar::nexar nexar_flags)
 target_compile_definitions(rdma_rank PRIVATE _GNU_SOURCE)
 
+# The membership machine and its reference in Python see the same world: their runs are compared line by line.
+add_executable(membership_play "${tests}/membership/play.c")
+target_link_libraries(membership_play PRIVATE nexar_test_kit)
+add_test(NAME membership_twin COMMAND Python3::Interpreter "${tests}/membership/twin.py" "$<TARGET_FILE:membership_play>")
+set_tests_properties(membership_twin PROPERTIES LABELS simnet TIMEOUT 600 ENVIRONMENT "${test_environment}")
+
 # The kernels for ARM, on any machine.
 add_test(NAME neon COMMAND Python3::Interpreter "${tests}/aarch64/check_neon.py")
 set_tests_properties(neon PROPERTIES LABELS unit TIMEOUT 300 SKIP_RETURN_CODE 77)

@@ -85,6 +85,15 @@ bytes nonce, bytes group, text software
 85 way_open: text way, u32 generation
 86 way_tell: text way, u32 generation, bytes bytes
 87 way_lost: text way, u32 generation, u8 useless, u64 begun, bytes open, text why
+96 member_beat: u64 epoch, bytes digest, bytes stand
+97 member_prepare: u64 epoch, u32 round, u32 rank, u32 who
+98 member_promise: u64 epoch, u32 round, u32 rank, u32 who, bytes accepted, bytes stand
+99 member_propose: u64 epoch, u32 round, u32 rank, u32 who, bytes value
+100 member_accept: u64 epoch, u32 round, u32 rank, u32 who
+101 member_nack: u32 round, u32 rank, u32 promised_round, u32 promised_rank
+102 member_chain: u8 form, bytes entries
+103 member_join:
+104 member_joinack: bytes members
 """
 
 _NUMBERS = {"u8": ("<B", 1), "u16": ("<H", 2), "u32": ("<I", 4), "u64": ("<Q", 8)}

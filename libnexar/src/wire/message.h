@@ -273,6 +273,52 @@ struct nx_msg_way_lost {
     struct nx_text why;
 };
 
+/* Who is in the job: docs/MEMBERSHIP.md.  What is in the bytes is in cluster/member_wire.c. */
+struct nx_msg_member_beat {
+    uint64_t epoch;
+    struct nx_bytes digest, stand;
+};
+
+struct nx_msg_member_prepare {
+    uint64_t epoch;
+    uint32_t round, rank, who;
+};
+
+struct nx_msg_member_promise {
+    uint64_t epoch;
+    uint32_t round, rank, who;
+    struct nx_bytes accepted; /* nothing: nothing */
+    struct nx_bytes stand;    /* nothing: a witness votes */
+};
+
+struct nx_msg_member_propose {
+    uint64_t epoch;
+    uint32_t round, rank, who;
+    struct nx_bytes value;
+};
+
+struct nx_msg_member_accept {
+    uint64_t epoch;
+    uint32_t round, rank, who;
+};
+
+struct nx_msg_member_nack {
+    uint32_t round, rank, promised_round, promised_rank;
+};
+
+struct nx_msg_member_chain {
+    uint8_t form; /* 0; 1: the first entry is whole; 2: the receiver is too far behind */
+    struct nx_bytes entries;
+};
+
+struct nx_msg_member_join {
+    uint8_t nothing;
+};
+
+struct nx_msg_member_joinack {
+    struct nx_bytes members; /* 16 bytes each, by rank */
+};
+
 /* XX(NAME, number, struct and member, lane, fields in the order of the layout) */
 #define NX_MESSAGE_MAP(XX, F)                                                                                          \
     XX(HELLO, 0, hello, CONTROL,                                                                                       \
@@ -333,7 +379,23 @@ struct nx_msg_way_lost {
     XX(WAY_TELL, 86, way_tell, CONTROL, F(way_tell, way) F(way_tell, generation) F(way_tell, bytes))                   \
     XX(WAY_LOST, 87, way_lost, CONTROL,                                                                                \
        F(way_lost, way) F(way_lost, generation) F(way_lost, useless) F(way_lost, begun) F(way_lost, open)              \
-           F(way_lost, why))
+           F(way_lost, why))                                                                                           \
+    XX(MEMBER_BEAT, 96, member_beat, CONTROL, F(member_beat, epoch) F(member_beat, digest) F(member_beat, stand))      \
+    XX(MEMBER_PREPARE, 97, member_prepare, CONTROL,                                                                    \
+       F(member_prepare, epoch) F(member_prepare, round) F(member_prepare, rank) F(member_prepare, who))               \
+    XX(MEMBER_PROMISE, 98, member_promise, CONTROL,                                                                    \
+       F(member_promise, epoch) F(member_promise, round) F(member_promise, rank) F(member_promise, who)                \
+           F(member_promise, accepted) F(member_promise, stand))                                                       \
+    XX(MEMBER_PROPOSE, 99, member_propose, CONTROL,                                                                    \
+       F(member_propose, epoch) F(member_propose, round) F(member_propose, rank) F(member_propose, who)                \
+           F(member_propose, value))                                                                                   \
+    XX(MEMBER_ACCEPT, 100, member_accept, CONTROL,                                                                     \
+       F(member_accept, epoch) F(member_accept, round) F(member_accept, rank) F(member_accept, who))                   \
+    XX(MEMBER_NACK, 101, member_nack, CONTROL,                                                                         \
+       F(member_nack, round) F(member_nack, rank) F(member_nack, promised_round) F(member_nack, promised_rank))        \
+    XX(MEMBER_CHAIN, 102, member_chain, CONTROL, F(member_chain, form) F(member_chain, entries))                       \
+    XX(MEMBER_JOIN, 103, member_join, CONTROL, )                                                                       \
+    XX(MEMBER_JOINACK, 104, member_joinack, CONTROL, F(member_joinack, members))
 
 #define NX_NO_FIELDS(member, field)
 
