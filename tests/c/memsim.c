@@ -206,6 +206,8 @@ void memsim_begin(struct memsim *s, uint32_t u)
 {
     world = s;
     s->member[u].n_events = 0;
+    if (s->short_memory)
+        nx_mem_fail_at(1 + rng_below(&s->memory, 200));
 }
 
 static void send_out(struct memsim *s, uint32_t u, const struct memsim_event *out)
@@ -244,6 +246,7 @@ void memsim_end(struct memsim *s, uint32_t u)
     struct memsim_member *m = &s->member[u];
     struct memsim_events out = m->out;
 
+    nx_mem_fail_at(0);
     m->out = (struct memsim_events){0};
     for (uint32_t i = 0; i < m->n_events; i++) {
         memsim_observe(s, u, &m->event[i]);
@@ -455,11 +458,13 @@ void memsim_init(struct memsim *s, uint64_t seed, uint32_t n, const struct memsi
     s->witnessed = !o->majority;
     s->false_close = o->false_close;
     s->by_wire = o->by_wire;
+    s->short_memory = o->short_memory;
+    s->memory.state = seed;
     s->trace = o->trace;
     s->initial = n;
     s->slow = slow[rng_below(&s->rng, 4)];
     s->tail = tail[rng_below(&s->rng, 4)];
-    s->hosts = (uint32_t[]){1, 2, 3, n}[rng_below(&s->rng, 4)];
+    s->hosts = o->hosts != 0 ? o->hosts : (uint32_t[]){1, 2, 3, n}[rng_below(&s->rng, 4)];
     for (uint32_t i = 0; i < n; i++)
         uids[i].bytes[15] = (uint8_t)i;
     s->entry[0] = nx_entry_first(uids, n);

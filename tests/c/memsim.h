@@ -32,15 +32,16 @@ enum memsim_event_kind {
 };
 
 enum memsim_call {
+    MEMSIM_CRASH, /* a */
     MEMSIM_CRASH_ANY,
-    MEMSIM_BOMB,
+    MEMSIM_BOMB, /* `a` dies after `b` more messages of the protocol, or is frozen for `span` */
     MEMSIM_CRASH_HOST,
     MEMSIM_FREEZE,
     MEMSIM_CUT,
     MEMSIM_HEAL,
     MEMSIM_RESET,
     MEMSIM_JOIN,
-    MEMSIM_WAVE_CHECKPOINT,
+    MEMSIM_WAVE_CHECKPOINT, /* `b` of 1000 leave */
     MEMSIM_WAVE_AGREE,
     MEMSIM_STORM,
     MEMSIM_HEAL_ALL,
@@ -120,7 +121,8 @@ struct memsim {
     struct rng rng, plan;
     nx_time now;
     uint64_t seq;
-    bool witnessed, false_close, by_wire;
+    bool witnessed, false_close, by_wire, short_memory;
+    struct rng memory;
     nx_time slow;
     uint32_t tail; /* per mille */
     uint32_t initial, n, hosts;
@@ -141,7 +143,9 @@ struct memsim {
 
 struct memsim_options {
     uint32_t least, most; /* members */
+    uint32_t hosts;       /* 0: drawn */
     bool majority, false_close, by_wire;
+    bool short_memory; /* allocations of the machines fail now and then */
     FILE *trace;
 };
 
@@ -175,6 +179,10 @@ void memsim_end(struct memsim *s, uint32_t u);
 /* memsim_faults.c */
 void memsim_heal(struct memsim *s, uint32_t a, uint32_t b);
 void memsim_call(struct memsim *s, const struct memsim_event *e);
+/* A call at a time. */
+void memsim_at(struct memsim *s, nx_time at, enum memsim_call what, uint32_t a, uint32_t b, nx_time span);
+/* Links between `side` and the rest. */
+void memsim_split_at(struct memsim *s, nx_time at, nx_time until, const bool *side);
 
 /* memsim_oracle.c */
 void memsim_fault(struct memsim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -163,7 +163,7 @@ static void join(struct memsim *s)
 }
 
 /* All call agree(), or come to a checkpoint, one after the other. */
-static void wave(struct memsim *s, bool agree)
+static void wave(struct memsim *s, bool agree, uint32_t leave)
 {
     for (uint32_t u = 0; u < s->n; u++) {
         const struct memsim_member *m = &s->member[u];
@@ -173,7 +173,7 @@ static void wave(struct memsim *s, bool agree)
         if (agree) {
             memsim_push(s, (nx_time)rng_below(&s->rng, 200 * NX_MS), call(MEMSIM_AGREE, u, 0, 0));
         } else if (m->m.state == NX_MEMBER_IN) {
-            bool leaves = memsim_chance(&s->rng, 100);
+            bool leaves = memsim_chance(&s->rng, leave);
 
             memsim_push(s, (nx_time)rng_below(&s->rng, 200 * NX_MS), call(MEMSIM_CHECKPOINT, u, leaves, 0));
         }
@@ -204,6 +204,9 @@ void memsim_call(struct memsim *s, const struct memsim_event *e)
     struct memsim_cut *c = &s->cut[e->a % MEMSIM_CUTS];
 
     switch (e->call) {
+    case MEMSIM_CRASH:
+        memsim_crash(s, e->a, false);
+        break;
     case MEMSIM_CRASH_ANY:
         crash_any(s);
         break;
@@ -236,7 +239,7 @@ void memsim_call(struct memsim *s, const struct memsim_event *e)
         break;
     case MEMSIM_WAVE_CHECKPOINT:
     case MEMSIM_WAVE_AGREE:
-        wave(s, e->call == MEMSIM_WAVE_AGREE);
+        wave(s, e->call == MEMSIM_WAVE_AGREE, e->b);
         break;
     case MEMSIM_STORM:
         storm(s);
@@ -249,6 +252,20 @@ void memsim_call(struct memsim *s, const struct memsim_event *e)
         user_calls(s, e);
         break;
     }
+}
+
+void memsim_at(struct memsim *s, nx_time at, enum memsim_call what, uint32_t a, uint32_t b, nx_time span)
+{
+    memsim_push(s, at - s->now, call(what, a, b, span));
+}
+
+void memsim_split_at(struct memsim *s, nx_time at, nx_time until, const bool *side)
+{
+    memcpy(s->cut[s->n_cuts].side, side, sizeof(s->cut[s->n_cuts].side));
+    memsim_at(s, at, MEMSIM_CUT, s->n_cuts, 0, 0);
+    if (until != NX_NEVER)
+        memsim_at(s, until, MEMSIM_HEAL, s->n_cuts, 0, 0);
+    s->n_cuts++;
 }
 
 /* ---- a scenario ---- */
@@ -334,11 +351,11 @@ static nx_time plan(struct memsim *s, uint32_t n)
         break;
     case JOIN:
         memsim_push(s, t, call(MEMSIM_JOIN, 0, 0, 0));
-        memsim_push(s, t + memsim_span(r, 300 * NX_MS, 1200 * NX_MS), call(MEMSIM_WAVE_CHECKPOINT, 0, 0, 0));
+        memsim_push(s, t + memsim_span(r, 300 * NX_MS, 1200 * NX_MS), call(MEMSIM_WAVE_CHECKPOINT, 0, 100, 0));
         break;
     case CHECKPOINT:
     case AGREE:
-        memsim_push(s, t, call(kind == AGREE ? MEMSIM_WAVE_AGREE : MEMSIM_WAVE_CHECKPOINT, 0, 0, 0));
+        memsim_push(s, t, call(kind == AGREE ? MEMSIM_WAVE_AGREE : MEMSIM_WAVE_CHECKPOINT, 0, 100, 0));
         break;
     default: /* nobody hears anybody for a while */
         d = memsim_span(r, 500 * NX_MS, 3000 * NX_MS);
@@ -355,7 +372,7 @@ static void finish(struct memsim *s, bool sides[2][MEMSIM_SLOTS], uint32_t n_sid
     nx_time began = s->now;
     bool done[2] = {false, n_sides < 2};
 
-    wave(s, true);
+    wave(s, true, 0);
     memsim_run(s, began + 250 * NX_MS);
     while ((!done[0] || !done[1]) && s->fault[0] == '\0') {
         for (uint32_t i = 0; i < n_sides && s->fault[0] == '\0'; i++) {
