@@ -332,6 +332,8 @@ static void arrive(struct memsim *s, struct memsim_event *e)
             memsim_take(s, e->b, e->a, e->load.tag);
             return;
         }
+        if (msg->kind == NX_MEMBER_JOIN)
+            m->asked_by[e->a] = true;
         msg = s->by_wire ? memsim_by_wire(s, e->b, msg) : nx_member_msg_hold(msg);
         memsim_begin(s, e->b);
         if (msg != NULL)
@@ -445,33 +447,6 @@ void memsim_run(struct memsim *s, nx_time until)
         drop_load(&e.load);
     }
     s->now = until;
-}
-
-void memsim_init(struct memsim *s, uint64_t seed, uint32_t n, const struct memsim_options *o)
-{
-    static const nx_time slow[] = {1 * NX_MS, 3 * NX_MS, 20 * NX_MS, 50 * NX_MS};
-    static const uint32_t tail[] = {0, 0, 20, 100};
-    struct nx_uid uids[MEMSIM_SLOTS] = {0};
-
-    memset(s, 0, sizeof(*s));
-    s->rng.state = seed;
-    s->witnessed = !o->majority;
-    s->false_close = o->false_close;
-    s->by_wire = o->by_wire;
-    s->short_memory = o->short_memory;
-    s->memory.state = seed;
-    s->trace = o->trace;
-    s->initial = n;
-    s->slow = slow[rng_below(&s->rng, 4)];
-    s->tail = tail[rng_below(&s->rng, 4)];
-    s->hosts = o->hosts != 0 ? o->hosts : (uint32_t[]){1, 2, 3, n}[rng_below(&s->rng, 4)];
-    for (uint32_t i = 0; i < n; i++)
-        uids[i].bytes[15] = (uint8_t)i;
-    s->entry[0] = nx_entry_first(uids, n);
-    if (s->entry[0] == NULL)
-        abort();
-    for (uint32_t i = 0; i < n; i++)
-        memsim_add(s, s->hosts < n ? (uint32_t)rng_below(&s->rng, s->hosts) : i, false, NULL, 0);
 }
 
 void memsim_fini(struct memsim *s)

@@ -94,6 +94,9 @@ struct memsim_member {
     struct memsim_events out;        /* of the step that runs */
     struct nx_member_event event[8]; /* of the step that runs; entries are held */
     uint32_t n_events;
+    /* for the oracle */
+    uint8_t flag[MEMSIM_EPOCHS]; /* of its agree(), by number: 2 with it, 1 without; 0: not called */
+    bool asked_by[MEMSIM_SLOTS]; /* to join */
 };
 
 struct memsim_cut {
@@ -189,6 +192,8 @@ void memsim_fault(struct memsim *s, const char *format, ...) __attribute__((form
 void memsim_accepted(struct memsim *s, uint32_t who, const struct nx_acceptor *r);
 void memsim_observe(struct memsim *s, uint32_t u, const struct nx_member_event *e);
 void memsim_check(struct memsim *s, uint32_t u);
+/* agree() is called by `u`. */
+void memsim_agree(struct memsim *s, uint32_t u, bool flag);
 void memsim_take(struct memsim *s, uint32_t u, uint32_t from, int64_t tag);
 /* A side of the world: 1 it has one list, 0 not yet, -1 it has no quorum. */
 int memsim_converged(struct memsim *s, const bool *side);

@@ -101,6 +101,46 @@ static bool holds_quorum(const struct memsim *s, const struct nx_entry *last, co
     return quorum_of(s, last, by);
 }
 
+void memsim_agree(struct memsim *s, uint32_t u, bool flag)
+{
+    struct memsim_member *m = &s->member[u];
+    bool was_open = m->m.agree != 0;
+
+    if (m->m.state == NX_MEMBER_IN && !was_open)
+        m->flag[nx_acceptor_entry(&m->m.own)->agrees + 1] = flag ? 2 : 1;
+    memsim_begin(s, u);
+    nx_member_call_agree(&m->m, flag, memsim_local(s, u));
+    memsim_end(s, u);
+}
+
+/* Members of the list before who are not lost: they have decided, and what they have said counts. */
+static void check_kept(struct memsim *s, const struct nx_entry *last, const struct nx_entry *e)
+{
+    uint64_t all = 1;
+    uint32_t gone = 0, leave = 0, kept = 0;
+
+    for (uint32_t i = 0; i < last->roll->n; i++) {
+        const struct memsim_member *m = &s->member[memsim_slot(s, &last->roll->uid[i])];
+
+        if (gone < e->n_gone && e->gone[gone].rank == i && !e->gone[gone++].left)
+            continue;
+        kept++;
+        if (e->agree && m->flag[e->agrees] == 0)
+            memsim_fault(s, "I7 agree %d counts %u, who has not called it", (int)e->agrees, m->number);
+        all = all && m->flag[e->agrees] == 2;
+        for (uint32_t k = e->roll->n - e->joined; k < e->roll->n; k++) {
+            if (!m->asked_by[memsim_slot(s, &e->roll->uid[k])])
+                memsim_fault(s, "I6 %u does not know who joins in epoch %d", m->number, (int)e->epoch);
+        }
+    }
+    for (uint32_t i = 0; i < e->n_gone; i++)
+        leave += e->gone[i].left;
+    if (e->agree && e->result != all)
+        memsim_fault(s, "I7 agree %d is %d, not %d", (int)e->agrees, (int)e->result, (int)all);
+    if (e->joined > kept - leave)
+        memsim_fault(s, "I6 more join in epoch %d than stay", (int)e->epoch);
+}
+
 static void first_install(struct memsim *s, uint32_t u, struct nx_entry *e)
 {
     const struct nx_entry *last = s->entry[e->epoch - 1];
@@ -117,6 +157,7 @@ static void first_install(struct memsim *s, uint32_t u, struct nx_entry *e)
                 memsim_fault(s, "I6 a member of epoch %d joins twice", (int)e->epoch);
         }
     }
+    check_kept(s, last, e);
     s->entry[e->epoch] = nx_entry_hold(e);
     s->stats.views += !same_list(last, e);
     s->stats.joined += e->joined;
@@ -290,9 +331,7 @@ int memsim_converged(struct memsim *s, const bool *side)
         uint32_t u = memsim_slot(s, &e->roll->uid[i]);
 
         if (is_in(s, side, u) && s->member[u].m.agree == 0) {
-            memsim_begin(s, u);
-            nx_member_call_agree(&s->member[u].m, 1, memsim_local(s, u));
-            memsim_end(s, u);
+            memsim_agree(s, u, true);
         }
     }
     told = all_told(s, side, e);
