@@ -148,9 +148,9 @@ void nx_health_read(struct nx_member *m, uint32_t rank)
     struct nx_mate *mate = &m->mate[rank];
     const struct nx_uids *suspects;
 
-    mate->blames_me = mate->blames = false;
     if (mate->beat == NULL)
         return;
+    mate->blames_me = mate->blames = false;
     suspects = &mate->beat->stand.suspects;
     mate->blames_me = nx_uids_has(suspects, &m->uid);
     for (uint32_t i = 0; i < suspects->n && !mate->blames; i++)
@@ -187,13 +187,15 @@ void nx_health_tick(struct nx_member *m, nx_time now)
 {
     bool frozen = now - m->last_tick > m->config.timeout / 2; /* then it is my silence, not theirs */
 
+    if (frozen)
+        m->awake_since = now;
     m->last_tick = now;
     for (uint32_t i = 0; i < nx_member_world(m); i++) {
         struct nx_mate *mate = &m->mate[i];
 
-        if (frozen)
-            mate->heard = now;
-        if (m->state == NX_MEMBER_IN && i != m->rank && now - mate->heard > m->config.timeout)
+        nx_time heard = mate->heard > m->awake_since ? mate->heard : m->awake_since;
+
+        if (m->state == NX_MEMBER_IN && i != m->rank && now - heard > m->config.timeout)
             mate->suspected = true;
     }
 }

@@ -121,6 +121,11 @@ void nx_learn_on_joinack(struct nx_member *m, const struct nx_member_msg *msg)
     m->asked = (struct nx_uids){.n = msg->uids.n, .at = asked};
 }
 
+static bool is_known(const struct nx_mate *mate)
+{
+    return mate->heard != 0 || mate->suspected || mate->beat != NULL || mate->witnesses.n != 0;
+}
+
 /* What is known of those who stay goes over to their new ranks; of those who go, nothing does. */
 static struct nx_mate *carry(struct nx_member *m, const struct nx_entry *e, nx_time now)
 {
@@ -135,7 +140,9 @@ static struct nx_mate *carry(struct nx_member *m, const struct nx_entry *e, nx_t
             nx_uids_free(&m->mate[i].witnesses);
             gone++;
         } else {
-            mate[to++] = m->mate[i];
+            if (is_known(&m->mate[i]))
+                mate[to] = m->mate[i];
+            to++;
         }
     }
     for (; to < e->roll->n; to++)

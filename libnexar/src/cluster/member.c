@@ -29,7 +29,8 @@ static void init(struct nx_member *m, const struct nx_uid *uid, const struct nx_
                             .arg = arg,
                             .rank = NX_NO_RANK_IN,
                             .next_beat = now,
-                            .last_tick = now};
+                            .last_tick = now,
+                            .awake_since = now};
 }
 
 nexar_status nx_member_init(struct nx_member *m, const struct nx_uid *uid, const struct nx_member_config *config,
@@ -42,8 +43,6 @@ nexar_status nx_member_init(struct nx_member *m, const struct nx_uid *uid, const
     m->mate = nx_calloc(entry->roll->n, sizeof(m->mate[0]));
     if (m->mate == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for %u members", entry->roll->n);
-    for (uint32_t i = 0; i < entry->roll->n; i++)
-        m->mate[i].heard = now;
     nx_acceptor_advance(&m->own, entry);
     m->state = NX_MEMBER_IN;
     return NEXAR_OK;

@@ -58,9 +58,10 @@ struct nx_member_ops {
     void (*event)(void *arg, const struct nx_member_event *event);
 };
 
-/* What is known of one member of the list. */
+/* What is known of one member of the list; zeros while that is nothing: in a large world most of the table is never
+ * written, and takes no memory. */
 struct nx_mate {
-    nx_time heard;
+    nx_time heard;                     /* or awake_since, whichever is later */
     bool suspected, blames_me, blames; /* a member */
     struct nx_uids witnesses;          /* of its death, which is certain if there are any */
     struct nx_member_msg *beat;        /* its last */
@@ -102,7 +103,8 @@ struct nx_member {
     struct nx_attempt attempt;
     uint32_t max_round; /* the highest seen in this epoch */
     nx_time backoff, need_since, next_beat, last_tick;
-    bool needed; /* since need_since */
+    nx_time awake_since; /* silence before that is mine */
+    bool needed;         /* since need_since */
     nx_time short_since;
     bool is_short, told_short;   /* of a quorum */
     nx_time gone_at;             /* GONE: since then nobody needed an entry from us */
