@@ -146,26 +146,10 @@ static bool quorum_of_promises(const struct nx_member *m)
     return nx_quorum(nx_member_world(m), m->attempt.promises, m->attempt.promise[0] != NULL);
 }
 
-/* Tells the user's side when those in reach have been too few for long, and when they are enough again. */
-static void watch_quorum(struct nx_member *m, bool is_short, nx_time now)
-{
-    struct nx_member_event event = {.entry = nx_member_entry(m)};
-
-    if (is_short && !m->is_short)
-        m->short_since = now;
-    m->is_short = is_short;
-    if (is_short ? m->told_short || now - m->short_since < m->config.quorum_wait : !m->told_short)
-        return;
-    m->told_short = is_short;
-    event.kind = is_short ? NX_MEMBER_NO_QUORUM : NX_MEMBER_QUORUM;
-    m->ops->event(m->arg, &event);
-}
-
 void nx_ballot_check(struct nx_member *m, nx_time now)
 {
     struct nx_attempt *a = &m->attempt;
     nx_time settle = m->config.settle;
-    uint32_t n;
 
     if (m->state != NX_MEMBER_IN)
         return;
@@ -178,19 +162,35 @@ void nx_ballot_check(struct nx_member *m, nx_time now)
     }
     if (!nx_health_need(m)) {
         m->needed = false;
-        watch_quorum(m, false, now);
         return;
     }
     if (!m->needed)
         m->need_since = now;
     m->needed = true;
-    watch_quorum(m, !voters(m, &n), now);
+    if (now < m->backoff)
+        return;
     for (uint32_t i = 0; i < nx_member_world(m); i++) {
         if (m->mate[i].witnesses.n != 0)
             settle = 0; /* a death is certain */
     }
-    if (now >= m->need_since + settle + nx_health_position(m) * m->config.takeover && now >= m->backoff)
+    if (now >= m->need_since + settle + nx_health_position(m) * m->config.takeover)
         start(m, now);
+}
+
+void nx_ballot_watch_quorum(struct nx_member *m, nx_time now)
+{
+    struct nx_member_event event = {.entry = nx_member_entry(m)};
+    uint32_t n;
+    bool is_short = m->needed && !voters(m, &n);
+
+    if (is_short && !m->is_short)
+        m->short_since = now;
+    m->is_short = is_short;
+    if (is_short ? m->told_short || now - m->short_since < m->config.quorum_wait : !m->told_short)
+        return;
+    m->told_short = is_short;
+    event.kind = is_short ? NX_MEMBER_NO_QUORUM : NX_MEMBER_QUORUM;
+    m->ops->event(m->arg, &event);
 }
 
 void nx_ballot_on_promise(struct nx_member *m, struct nx_member_msg *msg, nx_time now)

@@ -143,7 +143,8 @@ static struct nx_roll *roll_next(const struct nx_entry *last, const struct nx_ch
         else
             roll->uid[to++] = old->uid[i];
     }
-    memcpy(roll->uid + stay, c->joined, c->n_joined * sizeof(struct nx_uid));
+    if (c->n_joined != 0)
+        memcpy(roll->uid + stay, c->joined, c->n_joined * sizeof(struct nx_uid));
     return roll;
 }
 

@@ -56,7 +56,8 @@ nexar_status nx_member_init_joining(struct nx_member *m, const struct nx_uid *ui
     m->asked.at = nx_alloc(n * sizeof(*contacts) + 1);
     if (m->asked.at == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for %u contacts", n);
-    memcpy(m->asked.at, contacts, n * sizeof(*contacts));
+    if (n != 0)
+        memcpy(m->asked.at, contacts, n * sizeof(*contacts));
     m->asked.n = n;
     return NEXAR_OK;
 }
@@ -244,6 +245,8 @@ void nx_member_tick(struct nx_member *m, nx_time now)
         nx_health_tell_all(m);
     nx_ballot_check(m, now);
     drain(m, now);
+    if (m->state == NX_MEMBER_IN)
+        nx_ballot_watch_quorum(m, now);
 }
 
 void nx_member_closed(struct nx_member *m, const struct nx_uid *peer, nx_time now)

@@ -51,6 +51,8 @@ void nx_voter_on_propose(struct nx_member *m, const struct nx_uid *from, const s
 
 /* ballot.c */
 void nx_ballot_check(struct nx_member *m, nx_time now);
+/* Tells the user when those in reach have been too few for long, and when they are enough again. */
+void nx_ballot_watch_quorum(struct nx_member *m, nx_time now);
 void nx_ballot_close(struct nx_member *m);
 /* Rounds of this epoch are known to all: contention or slow links give every ballot more time. */
 nx_time nx_ballot_patience(const struct nx_member *m);

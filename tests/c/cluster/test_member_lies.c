@@ -25,6 +25,7 @@ static void test_too_few_in_reach_are_told_and_so_is_their_return(void **state)
     assert_int_equal(b.no_quorum, 1);
     assert_int_equal(b.quorum, 0);
     all_beat(&b, WORLD, now);
+    nx_member_tick(&b.m, now);
     assert_int_equal(b.quorum, 1);
     assert_int_equal(b.installed, 0);
     tear_down(&b);
