@@ -1,8 +1,8 @@
-/* bench_members.c - what it costs jobs of up to 10 000 members to form, and to go on after a death: messages, bytes and time, as the table of
- * docs/MEMBERSHIP.md.
+/* bench_members.c - what it costs jobs of up to 10 000 members to form, and to go on after a death: messages, bytes and
+ * time, as the table of docs/MEMBERSHIP.md.
  *
- * "machine" runs the library's own machine for every member, in virtual time, with the sizes of its own codec.  "tree" and
- * "star" are models: waves of messages of these sizes.  In all of them a process takes 8 us to post or to handle a
+ * "machine" runs the library's own machine for every member, in virtual time, with the sizes of its own codec.  "tree"
+ * and "star" are models: waves of messages of these sizes.  In all of them a process takes 8 us to post or to handle a
  * message, and 1 ns for each byte, one message after the other; links have the latency, and room for everything. */
 #include <malloc.h>
 #include <stdio.h>

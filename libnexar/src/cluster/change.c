@@ -160,8 +160,8 @@ static void ask_all(const struct nx_member *m, const bool *keep, struct nx_chang
     }
 }
 
-/* Candidates that every kept member hears, at most as many as stay: these are then still a quorum if all who join die at
- * once. */
+/* Candidates that every kept member hears, at most as many as stay: these are then still a quorum if all who join die
+ * at once. */
 static uint32_t find_joiners(const struct nx_member *m, const bool *keep, uint32_t stay, struct nx_uid *out)
 {
     const struct nx_stand *first = NULL;

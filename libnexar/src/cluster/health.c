@@ -1,7 +1,7 @@
 /* cluster/health.c - the membership machine: who is heard, suspected or dead, and what is told of it (rules S and N).
  *
- * Owner: the machine's thread.  Silence is told by time alone, death by the kernel of a host alone; a suspicion is taken
- * back when its member is heard.  Who is to go is decided in ballot.c, never here. */
+ * Owner: the machine's thread.  Silence is told by time alone, death by the kernel of a host alone; a suspicion is
+ * taken back when its member is heard.  Who is to go is decided in ballot.c, never here. */
 #include "cluster/member_parts.h"
 
 #include "base/mem.h"

@@ -1,5 +1,5 @@
-/* cluster/learn.c - the membership machine: entries that were decided, for me and for those who lack them (rules L), and
- * those who want to join.
+/* cluster/learn.c - the membership machine: entries that were decided, for me and for those who lack them (rules L),
+ * and those who want to join.
  *
  * Owner: the machine's thread.  Nothing is decided here: an entry is put in force when it is told, in its order. */
 #include "cluster/member_parts.h"

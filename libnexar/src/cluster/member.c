@@ -1,7 +1,7 @@
 /* cluster/member.c - the membership machine of one member: made, driven, ended.
  *
- * Owner: the thread that calls it.  Here are the entry points and what is refused before any rule looks at it; the rules
- * are in health.c, voter.c, ballot.c, change.c and learn.c. */
+ * Owner: the thread that calls it.  Here are the entry points and what is refused before any rule looks at it; the
+ * rules are in health.c, voter.c, ballot.c, change.c and learn.c. */
 #include "cluster/member.h"
 
 #include "base/mem.h"

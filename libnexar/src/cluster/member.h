@@ -48,7 +48,7 @@ struct nx_member_event {
 };
 
 struct nx_member_ops {
-    /* Whoever needs it longer holds it.  Links keep the order; what is sent to one who cannot be reached may be lost. */
+    /* Whoever needs it longer holds it.  Links keep the order; what is sent to one out of reach may be lost. */
     void (*send)(void *arg, const struct nx_uid *to, struct nx_member_msg *msg);
     /* The record of a process of this host that is dead; NULL: there is none. */
     struct nx_acceptor *(*record)(void *arg, const struct nx_uid *dead);

@@ -1,7 +1,7 @@
 /* cluster/voter.c - the membership machine: votes, mine and those of dead processes of my host (rules A).
  *
- * Owner: the machine's thread.  A record is kept (`commit`) before the answer leaves.  Safety needs no time here; time is
- * in how long one who has promised leaves others alone. */
+ * Owner: the machine's thread.  A record is kept (`commit`) before the answer leaves.  Safety needs no time here; time
+ * is in how long one who has promised leaves others alone. */
 #include "cluster/member_parts.h"
 
 static nx_time later(nx_time a, nx_time b)

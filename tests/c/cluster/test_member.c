@@ -1,4 +1,5 @@
-/* One member alone, told what others say: votes and ballots, where random worlds hardly ever get (docs/MEMBERSHIP.md). */
+/* One member alone, told what others say: votes and ballots, where random worlds hardly ever get
+ * (docs/MEMBERSHIP.md). */
 #include "member_kit.h"
 
 static void propose(struct bench *b, uint32_t from, uint32_t round, uint32_t lost)
