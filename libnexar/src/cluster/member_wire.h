@@ -25,9 +25,9 @@ struct nx_member_wire {
 /* NEXAR_ENOMEM. */
 nexar_status nx_member_to_wire(const struct nx_member_msg *m, struct nx_member_wire *out);
 
-/* Reads what another member sent.  An entry is sent as its change, and made again from the one before it, which must
- * be in `own`; where it is not, the entry is left out (the machine does not look at it then).  NEXAR_EPROTO: no member says
- * that.  NEXAR_ENOMEM. */
+/* Reads what another member sent.  An entry is sent as its change, and made again from the one before it, which must be
+ * in `own`; where it is not, the entry is left out, as the machine does not look at it then.
+ * NEXAR_EPROTO: no member says that.  NEXAR_ENOMEM. */
 nexar_status nx_member_from_wire(const struct nx_acceptor *own, const struct nx_message *wire,
                                  struct nx_member_msg **out);
 
