@@ -200,6 +200,8 @@ class Member:
                 del self.sus[src]
             for d in m.wit:
                 self.witness(d, src, now)
+        elif m.epoch > self.rec.epoch and self.state == "MEMBER":
+            self.send(src, self.beat())  # one who joined with an entry that I lack: ask for it
         if m.epoch < self.rec.epoch and not (self.mut == "silent_exclusion" and src not in self.rec.members):
             self.help(src, m.epoch)
         if self.state == "MEMBER":

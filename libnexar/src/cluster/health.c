@@ -177,6 +177,8 @@ void nx_health_on_beat(struct nx_member *m, const struct nx_uid *from, struct nx
             mate->suspected = false;
         for (uint32_t i = 0; i < msg->uids.n; i++)
             nx_health_witness(m, &msg->uids.at[i], from);
+    } else if ((int64_t)msg->epoch > epoch && m->state == NX_MEMBER_IN) {
+        nx_member_send(m, from, nx_health_beat(m)); /* one who joined with an entry that I lack: ask for it */
     }
     if ((int64_t)msg->epoch < epoch)
         nx_learn_help(m, from, (int64_t)msg->epoch, now);
