@@ -76,6 +76,17 @@ static void test_small_jobs(void **state)
     run_all(&small);
 }
 
+/* The only one in reach who has an entry is one who joined with it. */
+static void test_an_entry_that_only_the_joiner_has(void **state)
+{
+    struct memsim_stats sum = {0};
+    uint32_t stopped = 0;
+
+    (void)state;
+    run_one(&small, 23784, false, &sum, &stopped);
+    assert_int_equal(sum.joined, 1);
+}
+
 static void test_small_jobs_by_wire(void **state)
 {
     (void)state;
@@ -109,9 +120,13 @@ static void test_large_jobs(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_jobs),           cmocka_unit_test(test_small_jobs_by_wire),
-        cmocka_unit_test(test_only_the_living_vote), cmocka_unit_test(test_resets_look_like_deaths),
-        cmocka_unit_test(test_short_of_memory),      cmocka_unit_test(test_large_jobs),
+        cmocka_unit_test(test_small_jobs),
+        cmocka_unit_test(test_an_entry_that_only_the_joiner_has),
+        cmocka_unit_test(test_small_jobs_by_wire),
+        cmocka_unit_test(test_only_the_living_vote),
+        cmocka_unit_test(test_resets_look_like_deaths),
+        cmocka_unit_test(test_short_of_memory),
+        cmocka_unit_test(test_large_jobs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
