@@ -1,6 +1,7 @@
-"""Every collective of ranks on several hosts, the bytes that by-host schedules save, and a rank that is killed.
+"""Ranks on several hosts: sums by host where they are asked for, the bytes that by-host schedules save, and a rank that
+is killed.  What is chosen without being asked for is in test_hosts_collectives.py.
 
-A host is what NEXAR_GROUP says (its ranks share memory, and TCP is between hosts), in one test a network namespace.
+A host is what NEXAR_GROUP says: its ranks share memory, and TCP is between hosts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from pathlib import Path
 import pytest
 
 import pynexar as nx
-from hostkit import Host, launch
 from jobkit import Process, Start
 
 MIB = 1 << 20
@@ -78,29 +78,11 @@ def finished(processes: list[Process]) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------- results
-@pytest.mark.parametrize("layout", ["aaab", "aabcc", "abab"])
-def test_every_collective_by_rank(grouped: Grouped, layout: str) -> None:
-    """Sums of few ranks are in their order wherever they are."""
-    assert all("is through" in said for said in finished(grouped(layout, str(EVERYCALL))))
-
-
 @pytest.mark.parametrize("layout", ["aabcc", "abba"])
 def test_every_collective_by_host(grouped: Grouped, layout: str) -> None:
     """Forced, so that the order of float sums shows that it is in use."""
     rules = tune(" ".join(f"{name}:hosts" for name in (*BY_HOST, "barrier")))
     assert all("is through" in said for said in finished(grouped(layout, str(EVERYCALL), "hosts", **rules)))
-
-
-def test_every_collective_by_schedules_that_know_no_hosts(grouped: Grouped) -> None:
-    """The same results."""
-    assert all("is through" in said for said in finished(grouped("aabb", str(EVERYCALL), **tune(FLAT))))
-
-
-def test_every_collective_of_two_real_hosts(hosts: list[Host]) -> None:
-    processes = launch(hosts, EVERYCALL, apart=True, env={**PATH, **PATIENT})
-    for process in processes:
-        assert process.wait(250) == 0, process.stderr
-        assert process.stdout.count("is through") == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- traffic
