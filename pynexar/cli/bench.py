@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
     for name in _SEVERAL if in_job() else ():
         if getattr(options, name):
             parser.error(f"--{name} starts jobs of its own: run it outside of one")
+    if options.tune and options.alloc:
+        parser.error("--tune measures in ordinary memory")
     if options.tune:
         return tune.tune([options.case] if options.case else list(CASES), options.n, options.sizes)
     if options.case is None:
@@ -84,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="python",
         help="call from Python, or from C by the programs of a build folder (default: %(default)s)",
     )
+    add("--alloc", action="store_true", help="nexar's arrays lie in memory of comm.alloc, which ranks of a host share")
     add("--transports", metavar="A,B", help="once by each of these transports, in turn: shm,tcp,quic")
     add("--compare", type=parse_peers, metavar="A,B", help="the same work by these peers, too, and the ratios of times")
     add("--rounds", type=int, default=3, metavar="K", help="of jobs that take turns (default: %(default)s)")
@@ -140,7 +143,8 @@ def from_c(options: argparse.Namespace) -> int:
     except peers.CannotRunError as error:
         print(f"nexar bench: --face c: {error}", file=sys.stderr)
         return 1
-    program += ["--json"] * options.json + [f"{options.case}:{','.join(map(str, options.sizes))}"]
+    program += ["--alloc"] * options.alloc + ["--json"] * options.json
+    program += [f"{options.case}:{','.join(map(str, options.sizes))}"]
     if in_job():
         sys.stdout.flush()
         os.execv(program[0], program)
@@ -152,7 +156,7 @@ def bench(options: argparse.Namespace) -> int:
     """One rank's part."""
     from pynexar.node import init
 
-    from .faces import Nexar
+    from .faces import Nexar, NexarAlloc
 
     with init() as comm:
         least = CASES[options.case][0].ranks_least
@@ -162,4 +166,5 @@ def bench(options: argparse.Namespace) -> int:
         if comm.rank == 0 and not options.json:
             print(method.HEADER)
         work = [(options.case, options.sizes)]
-        return method.measure_all(Nexar(comm), work, options.seconds, as_json=options.json)
+        face = (NexarAlloc if options.alloc else Nexar)(comm)
+        return method.measure_all(face, work, options.seconds, as_json=options.json)

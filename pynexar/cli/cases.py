@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     import numpy as np
 
@@ -33,6 +33,7 @@ class Case(ABC):
         import numpy as np
 
         self.face = face
+        self.zeros: Callable[[int, Any], Array] = getattr(face, "zeros", np.zeros)
         self.rank: int = face.rank
         self.size: int = face.size
         parts = self.size if self.blocks else 1
@@ -41,8 +42,8 @@ class Case(ABC):
         self.bus = self.carries(self.size)
         self.pattern: Array = np.arange(block * parts, dtype=np.int64) % 1021
         self.own = slice(self.rank * block, (self.rank + 1) * block) if self.blocks else slice(None)
-        self.x: Array = np.zeros(block * parts, np.float32)
-        self.y: Array = np.zeros_like(self.x)
+        self.x: Array = self.zeros(block * parts, np.float32)
+        self.y: Array = self.zeros(block * parts, np.float32)
         self.prepare(block)
 
     @staticmethod
@@ -157,7 +158,7 @@ class ReduceScatter(Case):
     blocks = True
 
     def prepare(self, block: int) -> None:
-        self.y = self.y[:block].copy()
+        self.y = self.zeros(block, "float32")
 
     def call(self, root: int) -> Call:  # noqa: ARG002
         call: Call = self.face.reduce_scatter(self.x, self.y)
@@ -173,7 +174,7 @@ class AllGather(Case):
     blocks = True
 
     def prepare(self, block: int) -> None:
-        self.x = self.x[:block].copy()
+        self.x = self.zeros(block, "float32")
 
     def call(self, root: int) -> Call:  # noqa: ARG002
         call: Call = self.face.all_gather(self.x, self.y)
@@ -257,8 +258,8 @@ class Messages(Whole):
 
         self.nbytes = nbytes
         self.pattern = np.arange(nbytes, dtype=np.int64) % 241
-        self.x = np.zeros(nbytes, np.uint8)
-        self.y = np.zeros(nbytes, np.uint8)
+        self.x = self.zeros(nbytes, np.uint8)
+        self.y = self.zeros(nbytes, np.uint8)
         self.ack = np.zeros(8, np.uint8)
         if self.rank < 2:
             other = 1 - self.rank

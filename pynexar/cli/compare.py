@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Key = tuple[str, int, int]  # case, bytes, ranks
 
 
-def ours(transports: str | None) -> list[Runner]:
+def ours(transports: str | None, own_memory: bool) -> list[Runner]:
     """nexar as it is, or once by each transport."""
     if transports is None:
-        return [Runner("nexar", "nexar")]
-    return [Runner(f"nexar-{name}", "nexar", {"NEXAR_TRANSPORTS": name}) for name in transports.split(",")]
+        return [Runner("nexar", "nexar", own_memory=own_memory)]
+    return [Runner(f"nexar-{name}", "nexar", {"NEXAR_TRANSPORTS": name}, own_memory) for name in transports.split(",")]
 
 
 def installed(peers: Iterable[Runner], face: str) -> list[Runner]:
@@ -118,7 +118,7 @@ def table(results: Sequence[Result], own: Sequence[Runner], peers: Sequence[Runn
 
 def run(options: Any) -> int:
     """What `nexar bench` does when it starts several jobs."""
-    own = ours(options.transports)
+    own = ours(options.transports, options.alloc)
     peers = installed(options.compare or [], options.face)
     work = [(options.case, options.sizes)]
     try:

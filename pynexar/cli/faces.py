@@ -1,6 +1,7 @@
 """What a library offers to be measured from Python: the same work, by the same method, for ours and for its peers.
 
-Each method gives a call without arguments, bound to its arrays once, so that little but the library is timed.
+Each method gives a call without arguments, bound to its arrays once, so that little but the library is timed.  A face
+that has `zeros` makes the arrays, too.
 """
 
 from __future__ import annotations
@@ -94,6 +95,16 @@ class Nexar:
 
     def recv(self, x: Array, source: int) -> Call:
         return partial(self.comm.recv, x, source)
+
+
+class NexarAlloc(Nexar):
+    """The same on arrays of comm.alloc."""
+
+    name = "nexar-alloc"
+
+    def zeros(self, count: int, dtype: Any) -> Array:
+        array: Array = self.comm.alloc(count, dtype)
+        return array
 
 
 class Mpi:
@@ -245,4 +256,4 @@ class Gloo:
         return partial(self.dist.recv, self.torch.from_numpy(x), source)
 
 
-FACES: dict[str, Any] = {face.name: face for face in (Nexar, Mpi, Gloo)}
+FACES: dict[str, Any] = {face.name: face for face in (Nexar, NexarAlloc, Mpi, Gloo)}

@@ -44,7 +44,7 @@ class Runner:
     name: str
     library: str  # nexar, openmpi, mpich, gloo, ssl, nexar-0-2
     environment: Mapping[str, str] = field(default_factory=dict)
-    own_memory: bool = False  # in memory that the library gives; from C
+    own_memory: bool = False  # in memory that the library gives
     hosts: int = 1  # that the ranks say they are on, so many on each; nexar alone
 
     def missing(self, face: str) -> str | None:
@@ -76,6 +76,8 @@ class Runner:
         library, needs = _PYTHON.get(self.library, ("", None))
         if not library:
             raise CannotRunError(f"{self.name} can be measured from C alone")
+        if self.own_memory:
+            library += "-alloc"
         if needs is not None and importlib.util.find_spec(needs) is None:
             raise CannotRunError(f"{self.name} needs {needs}, which {sys.executable} does not have")
         return [sys.executable, "-m", "pynexar.cli.face", library, str(seconds)]

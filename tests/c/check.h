@@ -18,6 +18,12 @@
 
 #include <cmocka.h>
 
+#if defined(__has_feature) /* clang, which defines no macro for it */
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 /* By how much long tests are shortened, where every access to memory is watched or the whole processor emulated. */
 #if defined(__SANITIZE_THREAD__) || defined(JOB_IS_SHORT)
 enum { CHECK_SHORTER = 8 };

@@ -1,4 +1,4 @@
-"""A rank that claims a host and checks every element of every collective: `nexar run -n 4 hosts.py 0,0,1,1`.
+"""A rank that checks every element of every collective: `nexar run -n 4 hosts.py 0,0,1,1`, where it claims a host.
 
 What is asked for twice is the same bits; sums of floats are by rank, whatever the hosts.  At the end it says how many
 bytes passed between hosts, of each collective.
@@ -159,7 +159,8 @@ def traffic(comm: nx.Comm) -> dict[str, int]:
 
 
 def main() -> None:
-    os.environ["NEXAR_GROUP"] = "host " + sys.argv[1].split(",")[int(os.environ["NEXAR_RANK"])]
+    if len(sys.argv) > 1:
+        os.environ["NEXAR_GROUP"] = "host " + sys.argv[1].split(",")[int(os.environ["NEXAR_RANK"])]
     with nx.init() as comm:
         checks = Checks(comm)
         checks.everything(COUNTS)

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import jobkit
+import pynexar as nx
 from jobkit import Start
-from pynexar.cli import tune
+from pynexar.cli import cases, faces, tune
 
 FIELDS = {
     "case": str,
@@ -90,6 +91,35 @@ def test_command_measures_collectives(printed: Callable[..., str], case: str, ra
         assert line["busbw_GBps"] == pytest.approx(BUS[case](ranks) * line["algbw_GBps"], rel=1e-2, abs=2e-6)
 
 
+@pytest.mark.parametrize("jobs", [[], ["--transports", "shm", "--rounds", "1"]])
+@pytest.mark.parametrize("face", ["python", "c"])
+def test_command_measures_in_memory_of_alloc(
+    start: Start, request: pytest.FixtureRequest, face: str, jobs: list[str]
+) -> None:
+    env = {"NEXAR_LIBRARY": str(request.getfixturevalue("build") / "libnexar.so")} if face == "c" else {}
+    sizes = ("--sizes", "32,256k", "--seconds", "0.05", "--json")
+    process = start(*jobkit.nexar("bench", "all_reduce", "--alloc", "--face", face, *sizes, *jobs), env=env)
+    assert process.wait(120) == 0, process.stderr
+    for line, nbytes in zip(objects(process.stdout), (32, 262_144)):
+        check(line, "all_reduce", 2, nbytes, face=face)
+
+
+def test_arrays_of_alloc() -> None:
+    """All of them, and every case works with them."""
+
+    def body(comm: nx.Comm) -> None:
+        face = faces.NexarAlloc(comm)
+        for kind, _ in cases.CASES.values():
+            case = kind(face, 40_000)
+            assert case.check() == 0
+            for array in (case.x, case.y):
+                assert not array.flags.owndata
+                assert array.ctypes.data % 4096 == 0
+
+    with nx.local_cluster(2) as comms:
+        comms.run(body)
+
+
 def test_tune_prints_rules_that_a_job_takes(start: Start) -> None:
     process = start(*jobkit.nexar("bench", "scan", "--tune", "-n", "2", "--sizes", "8,1m"))
     assert process.wait(120) == 0, process.stderr
@@ -149,6 +179,7 @@ def test_command_takes_part_in_a_job_that_runs(printed: Callable[..., str]) -> N
         ([], "which CASE?  all_reduce, broadcast"),
         (["p2p", "-n", "1"], "two ranks"),
         (["all_reduce", "--sizes", "8,many"], "'many' is no size"),
+        (["all_reduce", "--tune", "--alloc"], "ordinary memory"),
     ],
 )
 def test_command_refuses_nonsense(start: Start, arguments: list[str], complaint: str) -> None:

@@ -72,6 +72,14 @@ def test_memory_inside_and_tcp_between(hosts: list[Host], tmp_path: Path) -> Non
             assert sum(ways.values()) < MIB + 65536, (report, to)
 
 
+def test_collectives_of_two_hosts(hosts: list[Host]) -> None:
+    """As test_hosts_collectives.py has them where ranks only say where they are."""
+    program = Path(__file__).with_name("hosts.py")
+    for process in launch(hosts, program, apart=True, env={"NEXAR_PEER_TIMEOUT": "20s"}):
+        assert process.wait(120) == 0, process.stderr
+        assert process.stdout.count("has checked all") == 2
+
+
 def test_killed_rank_is_named_inside_and_between(hosts: list[Host], tmp_path: Path) -> None:
     """By its neighbour, with which it shared memory, as by those of the other host."""
     script = tmp_path / "script.py"

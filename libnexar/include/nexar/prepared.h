@@ -76,7 +76,8 @@ typedef struct nexar_prepared {
  *  @threads any; one that comes while another one is inside gets NEXAR_PREPARED_BUSY */
 NEXAR_API int32_t nexar_prepared_run(nexar_prepared *prepared);
 
-/** Shuts the gate, and returns when nobody is inside any more; then the communicator may be closed.
+/** Shuts the gate for good, and returns when nobody is inside any more; then the communicator may be closed, and the
+ *  gate freed when no call is made by it.
  *  @returns nothing; NULL is legal.  @threads any that is not inside itself */
 NEXAR_API void nexar_gate_shut(nexar_gate *gate);
 

@@ -43,7 +43,7 @@ struct nexar_op {
     nexar_error *_Atomic verdict; /* owned; what to say if it is ended early */
     /* lock */
     struct nx_mutex lock;
-    struct nx_list waiters;
+    struct nx_list waiters; /* nx_op_tie */
     bool notify;
     uint64_t cookie;
     /* written before `done`, const after it */
@@ -52,6 +52,12 @@ struct nexar_op {
     nexar_recv_info info;
     /* engine */
     struct nx_timer timer;
+};
+
+/* A waiter among an op's. */
+struct nx_op_tie {
+    struct nx_list link;
+    struct nx_waiter *waiter;
 };
 
 /* Two references: the user's and the owner's. */

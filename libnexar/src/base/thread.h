@@ -43,5 +43,6 @@ nexar_status nx_thread_start(pthread_t *thread, void *(*run)(void *), void *arg,
  * */
 int nx_futex_wait(_Atomic uint32_t *word, uint32_t expected, nx_time deadline);
 void nx_futex_wake(_Atomic uint32_t *word);
+void nx_futex_wake_all(_Atomic uint32_t *word);
 
 #endif

@@ -6,9 +6,9 @@
 
 #include "base/op.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The structs are those of a binding, which has no atomic types. */
@@ -27,6 +27,15 @@ static void let_go(uint32_t *busy)
     __atomic_store_n(busy, 0, __ATOMIC_RELEASE);
 }
 
+#define SHUTTING 0x80000000U /* in `users`, from then on: the last one to leave wakes those who shut the gate */
+
+/* The gate is not looked at once it is left: who shuts it may free it then. */
+static void leave(nexar_gate *gate)
+{
+    if (__atomic_fetch_sub(&gate->users, 1, __ATOMIC_SEQ_CST) == (SHUTTING | 1))
+        nx_futex_wake_all((_Atomic uint32_t *)(void *)&gate->users);
+}
+
 /* Either it sees that the gate is shut, or who shuts it sees it inside. */
 static nexar_comm *enter(nexar_gate *gate)
 {
@@ -35,13 +44,8 @@ static nexar_comm *enter(nexar_gate *gate)
     __atomic_fetch_add(&gate->users, 1, __ATOMIC_SEQ_CST);
     comm = __atomic_load_n(&gate->comm, __ATOMIC_SEQ_CST);
     if (comm == NULL)
-        __atomic_fetch_sub(&gate->users, 1, __ATOMIC_RELEASE);
+        leave(gate);
     return comm;
-}
-
-static void leave(nexar_gate *gate)
-{
-    __atomic_fetch_sub(&gate->users, 1, __ATOMIC_RELEASE);
 }
 
 static bool is_as_it_was(const nexar_prepared *p)
@@ -137,11 +141,14 @@ int32_t nexar_prepared_run(nexar_prepared *p)
 
 void nexar_gate_shut(nexar_gate *gate)
 {
-    const struct timespec shortly = {.tv_nsec = 50000};
+    uint32_t users;
 
     if (gate == NULL)
         return;
     __atomic_store_n(&gate->comm, NULL, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&gate->users, __ATOMIC_SEQ_CST) != 0)
-        nanosleep(&shortly, NULL);
+    users = __atomic_or_fetch(&gate->users, SHUTTING, __ATOMIC_SEQ_CST);
+    while (users != SHUTTING) {
+        nx_futex_wait((_Atomic uint32_t *)(void *)&gate->users, users, NX_NEVER);
+        users = __atomic_load_n(&gate->users, __ATOMIC_SEQ_CST);
+    }
 }

@@ -19,6 +19,7 @@ struct nx_quic_silence {
     struct nx_timer look;
     uint64_t packets; /* that had come at the last look */
     uint32_t looks;   /* since something came */
+    bool suspect;     /* since the last look that found something; that one does not count for the peer */
 };
 
 struct nx_quic_conn {

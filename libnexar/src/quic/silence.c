@@ -23,8 +23,10 @@ static void look(struct nx_timer *timer)
 
     if (!nx_quic_conn_stats(conn, &stats))
         return; /* it has ended */
-    if (stats.received_packets != silence->packets)
-        silence->looks = 0;
+    if (stats.received_packets != silence->packets) {
+        silence->looks = silence->suspect ? LOOKS / 2 : 0;
+        silence->suspect = false;
+    }
     silence->packets = stats.received_packets;
     if (silence->looks++ < LOOKS) {
         look_later(conn);
@@ -36,9 +38,11 @@ static void look(struct nx_timer *timer)
 
 void nx_quic_conn_probe(struct nx_quic_conn *conn)
 {
-    /* A peer that lives is heard within a keep-alive or two, and what it says sets this back. */
+    /* A peer that lives is heard within a keep-alive or two, and what it says sets this back.  Not what the next look
+     * finds, which may have been on its way before. */
     if (conn->silence.looks < LOOKS / 2)
         conn->silence.looks = LOOKS / 2;
+    conn->silence.suspect = true;
 }
 
 void nx_quic_silence_init(struct nx_quic_silence *silence)
