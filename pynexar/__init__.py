@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._launch import launch
+    from .cluster import Agreed, Failure
     from .comm import Comm
     from .compression import BFloat16, Compression, Float8, Int8, RandomK, TopK
     from .config import Config
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Mismatch,
         NexarError,
         PeerLost,
+        QuorumLost,
         ResourceError,
         Timeout,
         UsageError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY",
+    "Agreed",
     "AuthError",
     "BFloat16",
     "Cancelled",
@@ -48,6 +51,7 @@ __all__ = [
     "Compression",
     "Config",
     "ConfigError",
+    "Failure",
     "Float8",
     "Int8",
     "LocalCluster",
@@ -56,6 +60,7 @@ __all__ = [
     "Op",
     "PeerConnection",
     "PeerLost",
+    "QuorumLost",
     "RandomK",
     "ResourceError",
     "Seed",
@@ -72,11 +77,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "cluster": "Agreed Failure",
     "comm": "Comm",
     "compression": "BFloat16 Compression Float8 Int8 RandomK TopK",
     "config": "Config",
     "conn": "PeerConnection",
-    "errors": "AuthError Cancelled Closed ConfigError Mismatch NexarError PeerLost ResourceError Timeout UsageError",
+    "errors": "AuthError Cancelled Closed ConfigError Mismatch NexarError PeerLost QuorumLost "
+    "ResourceError Timeout UsageError",
     "_launch": "launch",
     "node": "LocalCluster init local_cluster",
     "op": "Op wait_all wait_any",

@@ -12,6 +12,7 @@ from . import launched
 from ._ffi import _api, lib
 from ._ffi.call import check, index, last_error, options, usage
 from ._handle import Handle
+from .cluster import Members, MembersNb
 from .collectives import Collectives, CollectivesNb
 from .groups import Groups
 from .hot import Cache
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["Comm", "NonBlocking"]
 
 
-class NonBlocking(CollectivesNb, P2pNb, ObjectsNb):
+class NonBlocking(CollectivesNb, P2pNb, ObjectsNb, MembersNb):
     """`comm.nb`: the calls of Comm, started and not waited for.  Each returns an Op."""
 
     def __init__(self, comm: Comm) -> None:
         self._comm = comm
 
 
-class Comm(Collectives, P2p, Objects, Groups, Preparing, Handle):
+class Comm(Collectives, P2p, Objects, Groups, Members, Preparing, Handle):
     """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster(), and from others by
-    split(), split_by_host() and dup().
+    split(), split_by_host(), dup() and shrink().
 
     A context manager.  Several threads may use one; collectives must be called in the same order on all ranks.
 

@@ -47,6 +47,7 @@ class Config:
         stream_window: QUIC flow control window of a stream
         dump_dir: folder for dumps of the flight recorder, written when a collective fails and on SIGUSR1
         modules: files of other transports, as text with colons or as a list
+        recovery_timeout: how long too few members may be in reach before that is an error
     """
 
     rank: int | None = None
@@ -73,6 +74,7 @@ class Config:
     stream_window: int | None = None
     dump_dir: str | os.PathLike[str] | None = None
     modules: str | list[str] | tuple[str, ...] | None = None
+    recovery_timeout: float | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.

@@ -20,6 +20,7 @@ __all__ = [
     "Mismatch",
     "NexarError",
     "PeerLost",
+    "QuorumLost",
     "ResourceError",
     "Timeout",
     "UsageError",
@@ -84,6 +85,12 @@ class PeerLost(NexarError):  # noqa: N818
     def rank(self) -> int | None:
         """The rank that was lost; the same as `peer`."""
         return self.peer
+
+
+class QuorumLost(PeerLost):
+    """Too few members are in reach to agree who is left: the others may have gone on, and this rank may not."""
+
+    default_code = _api.NEXAR_EQUORUM
 
 
 class Timeout(NexarError, TimeoutError):  # noqa: N818
@@ -156,6 +163,7 @@ _CLASSES: dict[int, type[NexarError]] = {
     _api.NEXAR_ECONFIG: ConfigError,
     _api.NEXAR_EPROTO: NexarError,
     _api.NEXAR_ESYSTEM: NexarError,
+    _api.NEXAR_EQUORUM: QuorumLost,
 }
 
 

@@ -54,6 +54,7 @@ NEXAR_ENOTSUP = -14
 NEXAR_EDEADLK = -15
 NEXAR_EFORK = -16
 NEXAR_ESYSTEM = -17
+NEXAR_EQUORUM = -19
 
 # nexar_dtype
 NEXAR_FLOAT32 = 0
@@ -200,6 +201,23 @@ class nexar_call_opts(Structure):
     _fields_ = (("size", c_uint32), ("space", c_uint32), ("timeout_ns", c_int64))
 
 
+class nexar_failure(Structure):
+    size: int
+    rank: int
+    left: int
+    out: int
+    why: bytes
+    _fields_ = (("size", c_uint32), ("rank", c_uint32), ("left", c_uint32), ("out", c_uint32), ("why", c_char * 160))
+
+
+class nexar_agreed(Structure):
+    size: int
+    missing: int
+    value: int
+    epoch: int
+    _fields_ = (("size", c_uint32), ("missing", c_uint32), ("value", c_uint64), ("epoch", c_uint64))
+
+
 class nexar_compression(Structure):
     size: int
     kind: int
@@ -263,6 +281,7 @@ class nexar_config(Structure):
     stream_window: int
     dump_dir: Optional[bytes]
     modules: Optional[bytes]
+    recovery_timeout_ns: int
     _fields_ = (
         ("size", c_uint32),
         ("rank_plus_one", c_uint32),
@@ -290,6 +309,7 @@ class nexar_config(Structure):
         ("stream_window", c_uint64),
         ("dump_dir", c_char_p),
         ("modules", c_char_p),
+        ("recovery_timeout_ns", c_int64),
     )
 
 
@@ -429,6 +449,13 @@ class Library:
         [Optional[nexar_comm], Optional[int], int, int, int, Optional[int], int, int, int, Any, Any], int
     ]
     nexar_probe: Callable[[Optional[nexar_comm], int, int, Any, Any], int]
+    nexar_comm_failure: Callable[[Optional[nexar_comm], int, Any], int]
+    nexar_comm_agree: Callable[[Optional[nexar_comm], int, Any, Any, Any, int], int]
+    nexar_agree_start: Callable[[Optional[nexar_comm], int, Any, Any], int]
+    nexar_agree_take: Callable[[Optional[nexar_op], Any, Any, int], int]
+    nexar_comm_shrink: Callable[[Optional[nexar_comm], Any, Any], int]
+    nexar_shrink_start: Callable[[Optional[nexar_comm], Any, Any], int]
+    nexar_shrink_take: Callable[[Optional[nexar_op], Any], int]
     nexar_all_reduce: Callable[[Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any], int]
     nexar_all_reduce_compressed: Callable[
         [Optional[nexar_comm], Optional[int], Optional[int], int, int, int, Any, Any, Any], int
@@ -494,6 +521,8 @@ STRUCTS = (
     nexar_error,
     nexar_recv_info,
     nexar_call_opts,
+    nexar_failure,
+    nexar_agreed,
     nexar_compression,
     nexar_vector,
     nexar_algorithm,
@@ -610,6 +639,17 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
         ),
     ),
     ("nexar_probe", c_int, (nexar_comm, c_uint32, c_uint32, POINTER(nexar_recv_info), POINTER(nexar_call_opts))),
+    ("nexar_comm_failure", c_int, (nexar_comm, c_uint32, POINTER(nexar_failure))),
+    (
+        "nexar_comm_agree",
+        c_int,
+        (nexar_comm, c_uint64, POINTER(nexar_call_opts), POINTER(nexar_agreed), POINTER(c_uint32), c_size_t),
+    ),
+    ("nexar_agree_start", c_int, (nexar_comm, c_uint64, POINTER(nexar_call_opts), POINTER(nexar_op))),
+    ("nexar_agree_take", c_int, (nexar_op, POINTER(nexar_agreed), POINTER(c_uint32), c_size_t)),
+    ("nexar_comm_shrink", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_comm))),
+    ("nexar_shrink_start", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_op))),
+    ("nexar_shrink_take", c_int, (nexar_op, POINTER(nexar_comm))),
     (
         "nexar_all_reduce",
         c_int,

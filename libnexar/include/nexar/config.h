@@ -17,26 +17,27 @@ typedef struct nexar_config {
     uint32_t local_rank_plus_one; /**< rank among those of this host + 1 */
     uint32_t local_size;          /**< ranks on this host */
     uint32_t reserved;
-    const char *join;           /**< join string of the seed: nexar://host:port?token=...&ca=sha256:... */
-    const char *secret;         /**< shared secret of at least 128 bits instead of a join string */
-    const char *bind;           /**< address to listen on, without a port */
-    const char *interface_;     /**< network interfaces to use, as in NCCL: "eth0", "^lo,docker", "=eth0" */
-    const char *advertise;      /**< address to tell the others */
-    const char *transports;     /**< "auto", or names of transports, best first */
-    int64_t timeout_ns;         /**< default deadline of every operation */
-    int64_t join_timeout_ns;    /**< deadline of formation */
-    int64_t heartbeat_ns;       /**< silence after which a peer is asked for a sign of life */
-    int64_t peer_timeout_ns;    /**< unanswered time after which a peer is lost */
-    int64_t linger_ns;          /**< how long closing may wait for receivers */
-    int64_t spin_ns;            /**< how long a blocked caller polls before it sleeps */
-    uint64_t small_bytes;       /**< messages up to this size share one stream */
-    uint64_t lane_bytes;        /**< unread bytes after which one key of a lane holds back its sender */
-    uint64_t lane_messages;     /**< unread messages after which one key of a lane holds back its sender */
-    uint64_t unread_bytes;      /**< unread bytes of one peer in all lanes */
-    uint64_t connection_window; /**< QUIC flow control window of a connection */
-    uint64_t stream_window;     /**< QUIC flow control window of a stream */
-    const char *dump_dir;       /**< folder for dumps of the flight recorder, see nexar_comm_dump */
-    const char *modules;        /**< files of other transports, separated by colons, see nexar/ext.h */
+    const char *join;            /**< join string of the seed: nexar://host:port?token=...&ca=sha256:... */
+    const char *secret;          /**< shared secret of at least 128 bits instead of a join string */
+    const char *bind;            /**< address to listen on, without a port */
+    const char *interface_;      /**< network interfaces to use, as in NCCL: "eth0", "^lo,docker", "=eth0" */
+    const char *advertise;       /**< address to tell the others */
+    const char *transports;      /**< "auto", or names of transports, best first */
+    int64_t timeout_ns;          /**< default deadline of every operation */
+    int64_t join_timeout_ns;     /**< deadline of formation */
+    int64_t heartbeat_ns;        /**< silence after which a peer is asked for a sign of life */
+    int64_t peer_timeout_ns;     /**< unanswered time after which a peer is lost */
+    int64_t linger_ns;           /**< how long closing may wait for receivers */
+    int64_t spin_ns;             /**< how long a blocked caller polls before it sleeps */
+    uint64_t small_bytes;        /**< messages up to this size share one stream */
+    uint64_t lane_bytes;         /**< unread bytes after which one key of a lane holds back its sender */
+    uint64_t lane_messages;      /**< unread messages after which one key of a lane holds back its sender */
+    uint64_t unread_bytes;       /**< unread bytes of one peer in all lanes */
+    uint64_t connection_window;  /**< QUIC flow control window of a connection */
+    uint64_t stream_window;      /**< QUIC flow control window of a stream */
+    const char *dump_dir;        /**< folder for dumps of the flight recorder, see nexar_comm_dump */
+    const char *modules;         /**< files of other transports, separated by colons, see nexar/ext.h */
+    int64_t recovery_timeout_ns; /**< how long too few members may be in reach before that is an error */
 } nexar_config;
 
 /** One row of the table of settings.  Strings are static or live as long as the library. */

@@ -3,6 +3,7 @@
 #define NEXAR_NEXAR_H
 
 #include "nexar/base.h"
+#include "nexar/cluster.h"
 #include "nexar/coll.h"
 #include "nexar/comm.h"
 #include "nexar/config.h"

@@ -326,6 +326,11 @@ nexar_status nx_mesh_identity(struct nx_mesh *mesh, const uint8_t node[NX_ID_SIZ
     return st;
 }
 
+const uint8_t *nx_mesh_node(const struct nx_mesh *mesh, uint32_t rank)
+{
+    return mesh->machine.peer[rank].node;
+}
+
 const uint8_t *nx_mesh_group(const struct nx_mesh *mesh, uint32_t rank)
 {
     return mesh->machine.peer[rank].group;

@@ -52,6 +52,8 @@ void nx_mesh_close(struct nx_mesh *mesh);
 nexar_status nx_mesh_identity(struct nx_mesh *mesh, const uint8_t node[NX_ID_SIZE], const struct nx_pem **own,
                               char *peer);
 
+/* Node id of a rank. */
+const uint8_t *nx_mesh_node(const struct nx_mesh *mesh, uint32_t rank);
 /* Group of a rank: ranks of one host have the same. */
 const uint8_t *nx_mesh_group(const struct nx_mesh *mesh, uint32_t rank);
 

@@ -56,6 +56,7 @@ nexar_status nx_comm_new(struct nx_net *net, uint64_t id, uint32_t rank, uint32_
     }
     comm->net = net;
     comm->id = id;
+    comm->root = id;
     comm->rank = rank;
     comm->size = size;
     comm->world = world;

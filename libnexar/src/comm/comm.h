@@ -30,6 +30,7 @@ struct nexar_comm {
     /* const after init */
     struct nx_net *net;
     uint64_t id;
+    uint64_t root; /* id of the one that it was shrunk from, step by step; else its own */
     uint32_t rank, size;
     const uint32_t *world; /* owned; world rank of each rank; NULL: the same */
     nx_time timeout;

@@ -9,6 +9,8 @@
 
 #define NX_HOST_SIZE 16
 
+struct nx_members;
+
 struct nx_comms {
     /* const after init */
     struct nx_net *net;
@@ -18,6 +20,7 @@ struct nx_comms {
     const uint32_t *hosts;      /* borrowed; of each rank of the job, once they are known: before there are others */
     void (*last)(void *owner);  /* blocks; the last one was closed */
     void *owner;
+    struct nx_members *members; /* borrowed; once the job has formed, before it is used */
     /* lock */
     struct nx_mutex lock;
     struct nx_list all; /* nexar_comm.link, a reference each; items are removed on the engine alone */

@@ -89,6 +89,18 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
         if (conn->net->ways == NULL || !nx_links_handle(conn, message))
             nx_conn_fault(conn, "it sent %s that makes no sense", nx_message_name(message->kind));
         break;
+    case NX_KIND_MEMBER_BEAT:
+    case NX_KIND_MEMBER_PREPARE:
+    case NX_KIND_MEMBER_PROMISE:
+    case NX_KIND_MEMBER_PROPOSE:
+    case NX_KIND_MEMBER_ACCEPT:
+    case NX_KIND_MEMBER_NACK:
+    case NX_KIND_MEMBER_CHAIN:
+    case NX_KIND_MEMBER_JOIN:
+    case NX_KIND_MEMBER_JOINACK:
+        if (!conn->net->events.member(conn->net->owner, peer->rank, message))
+            nx_conn_fault(conn, "it sent %s that makes no sense", nx_message_name(message->kind));
+        break;
     case NX_KIND_OP_ABORTED:
         conn->net->events.aborted(conn->net->owner, peer->rank, &message->op_aborted);
         break;

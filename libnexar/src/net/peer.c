@@ -103,6 +103,13 @@ nexar_status nx_peer_fail_as(struct nx_peer *peer, uint32_t rank)
     return st;
 }
 
+void nx_peer_why(struct nx_peer *peer, char *text, size_t cap)
+{
+    nx_lock(&peer->lock);
+    snprintf(text, cap, "%s", peer->why);
+    nx_unlock(&peer->lock);
+}
+
 nexar_status nx_peer_fail(struct nx_peer *peer)
 {
     return nx_peer_fail_as(peer, peer->rank);

@@ -45,6 +45,9 @@ bool nx_peer_gone(struct nx_peer *peer, bool left, const char *why);
 /* The connection with a reference, or NULL with the status and the sentence of why there is none. */
 nexar_conn *nx_peer_conn(struct nx_peer *peer, nexar_status *st);
 
+/* Why it is gone, in words; empty while it is not. */
+void nx_peer_why(struct nx_peer *peer, char *text, size_t cap);
+
 /* Puts "rank 3 (10.0.0.7:41234) is gone: it does not answer any more" into this thread's last error. */
 nexar_status nx_peer_fail(struct nx_peer *peer);
 /* The same under the number that it has in a communicator. */

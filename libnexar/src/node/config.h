@@ -37,7 +37,7 @@ enum nx_detect {
 struct nx_config {
     uint32_t rank_plus_one, world_size, local_rank_plus_one, local_size; /* 0: not set */
     char *join, *secret, *bind, *interface_, *advertise, *transports, *modules, *dump_dir;
-    nx_time timeout_ns, join_timeout_ns, heartbeat_ns, peer_timeout_ns, linger_ns, spin_ns;
+    nx_time timeout_ns, join_timeout_ns, heartbeat_ns, peer_timeout_ns, linger_ns, spin_ns, recovery_timeout_ns;
     uint64_t small_bytes, lane_bytes, lane_messages, unread_bytes, connection_window, stream_window;
     /* environment alone */
     char *secret_file, *master_addr, *job_id, *coll_tune, *group;

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "bulk/bulk.h"
 #include "bulk/shm.h"
+#include "cluster/member_io.h"
 #include "coll/exec.h"
 #include "coll/near.h"
 #include "comm/abort.h"
@@ -34,8 +35,9 @@ struct nx_node {
     struct nx_joining *joining;
     struct nx_mesh *mesh;
     struct nx_comms comms;
-    nexar_comm *world; /* until it is handed out */
-    uint32_t *hosts;   /* owned; of each rank, the lowest rank of its host, once the roster is known */
+    nexar_comm *world;          /* until it is handed out */
+    struct nx_members *members; /* once the job has formed */
+    uint32_t *hosts;            /* owned; of each rank, the lowest rank of its host, once the roster is known */
     /* lock */
     struct nx_mutex lock;
     bool welcomed;
@@ -62,6 +64,7 @@ static void peer_gone(void *owner, uint32_t peer, nexar_status why)
         else
             nx_near_peer_left(comm, peer);
     }
+    nx_members_gone(node->members, peer, why != NEXAR_EPEER);
 }
 
 static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted)
@@ -107,7 +110,53 @@ static bool late(void *owner, uint64_t id, struct nexar_op *op, uint32_t peer)
     return asked;
 }
 
-static const struct nx_net_events net_events = {.gone = peer_gone, .aborted = op_aborted, .word = word, .late = late};
+static bool member(void *owner, uint32_t peer, const struct nx_message *m)
+{
+    struct nx_node *node = owner;
+
+    return nx_members_said(node->members, peer, m);
+}
+
+static const struct nx_net_events net_events = {
+    .gone = peer_gone, .aborted = op_aborted, .word = word, .member = member, .late = late};
+
+/* ---- the membership ---- */
+
+static void member_out(void *owner, uint32_t rank, const char *why)
+{
+    struct nx_node *node = owner;
+    nexar_status st;
+    nexar_conn *conn = nx_peer_conn(node->net.peer[rank], &st);
+
+    if (conn != NULL)
+        nx_conn_lost(conn, why);
+    nx_conn_drop(conn);
+}
+
+static bool member_dead(void *owner, uint32_t rank)
+{
+    struct nx_node *node = owner;
+    const struct nx_shm *shm = node->net.shm;
+    uint32_t index = shm == NULL ? UINT32_MAX : nx_shm_index(shm, rank);
+
+    return index != UINT32_MAX && (nx_shm_dead(shm) >> index & 1) != 0;
+}
+
+static nexar_status open_members(struct nx_node *node)
+{
+    static const struct nx_members_owner owner = {.out = member_out, .dead = member_dead};
+    uint32_t size = node->net.config.size;
+    struct nx_uid *uid = nx_calloc(size, sizeof(*uid));
+    nexar_status st;
+
+    if (uid == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for the membership of %u ranks", size);
+    for (uint32_t i = 0; node->mesh != NULL && i < size; i++)
+        memcpy(uid[i].bytes, nx_mesh_node(node->mesh, i), sizeof(uid[i].bytes));
+    st = nx_members_open(&node->net, uid, &node->options.member, &owner, node, &node->members);
+    node->comms.members = node->members;
+    return st;
+}
 
 /* ---- joining: on the engine ---- */
 
@@ -277,6 +326,8 @@ static void joined(void *arg, const nexar_error *error)
 
     if (error == NULL)
         nx_mesh_tell_formed(node->mesh);
+    if (error == NULL && open_members(node) != NEXAR_OK)
+        error = nx_last_error();
     finish(node, error);
 }
 
@@ -288,10 +339,13 @@ static void start(void *arg)
     nexar_status st;
 
     node->options.join.deadline = nx_after(nx_now(), node->options.join_timeout);
-    if (node->options.alone)
+    if (node->options.alone) {
         st = open_net(node, 0, 1);
-    else
+        if (st == NEXAR_OK)
+            st = open_members(node);
+    } else {
         st = nx_joining_start(&node->options.join, &join_owner, node, &node->joining);
+    }
     if (st != NEXAR_OK || node->options.alone)
         finish(node, st == NEXAR_OK ? NULL : nx_last_error());
 }
@@ -344,11 +398,26 @@ static void close_ways(void *arg)
     nx_ways_close(&node->net);
 }
 
+static void stop_members(void *arg)
+{
+    struct nx_node *node = arg;
+
+    nx_members_stop(node->members);
+}
+
+static void close_members(void *arg)
+{
+    struct nx_node *node = arg;
+
+    nx_members_close(node->members);
+}
+
 /* After the connections, and after the last op. */
 static void free_rest(struct nx_node *node)
 {
     nx_dump_close(&node->net);
     if (node->net_open) {
+        (void)nx_call(close_members, node);
         (void)nx_call(end_near, node);
         nx_comms_fini(&node->comms);
         (void)nx_call(close_ways, node);
@@ -380,6 +449,7 @@ static void close_node(void *owner)
     struct nx_node *node = owner;
 
     nx_net_close_ops(&node->net, 0, NEXAR_ECLOSED);
+    (void)nx_call(stop_members, node);
     if (node->mesh != NULL)
         nx_mesh_leave(node->mesh, nx_after(nx_now(), node->options.linger));
     nx_mesh_close(node->mesh); /* its events reach for `joining` */

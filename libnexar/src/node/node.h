@@ -3,6 +3,7 @@
 #define NX_NODE_NODE_H
 
 #include "cluster/join_io.h"
+#include "cluster/member.h"
 #include "comm/comm.h"
 
 struct nx_node_options {
@@ -13,6 +14,7 @@ struct nx_node_options {
     uint64_t small_bytes;
     struct nx_lane_limits limits;
     nx_time timeout, linger;
+    struct nx_member_config member;
     const char *tune; /* NEXAR_COLL_TUNE, or NULL; borrowed until nx_node_start returns */
     bool reproducible;
     const char *dump_folder; /* or NULL; borrowed until it has joined, as are these: */

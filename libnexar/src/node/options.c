@@ -81,6 +81,18 @@ static void warn_unknown(void)
                 nearest == NULL ? "" : nearest, nearest == NULL ? "" : " meant?");
 }
 
+/* Connections notice silence; what the membership hears of its own is a second opinion, which may come later. */
+static void set_membership(struct nx_member_config *m, const struct nx_config *c)
+{
+    nx_time slow = 4 * c->heartbeat_ns > 2 * c->peer_timeout_ns ? 4 * c->heartbeat_ns : 2 * c->peer_timeout_ns;
+
+    *m = nx_member_defaults();
+    m->beat = c->heartbeat_ns;
+    m->timeout = slow > m->timeout ? slow : m->timeout;
+    m->quorum_wait = c->recovery_timeout_ns;
+    m->witnessed = false;
+}
+
 static nexar_status fill(struct nx_setup *setup)
 {
     const struct nx_config *c = &setup->config;
@@ -92,6 +104,7 @@ static nexar_status fill(struct nx_setup *setup)
     o->join_timeout = c->join_timeout_ns;
     o->timeout = c->timeout_ns;
     o->linger = c->linger_ns;
+    set_membership(&o->member, c);
     o->small_bytes = c->small_bytes;
     o->limits = (struct nx_lane_limits){
         .lane_bytes = c->lane_bytes, .lane_messages = c->lane_messages, .unread_bytes = c->unread_bytes};

@@ -1,0 +1,153 @@
+"""Going on after ranks were lost: who is gone, what the others agree on, and a communicator of those who are left."""
+
+from __future__ import annotations
+
+from ctypes import byref, c_uint32, sizeof
+from typing import NamedTuple
+
+from ._ffi import _api, lib
+from ._ffi.call import check, usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .comm import Comm
+    from .op import Op
+
+__all__ = ["Agreed", "Failure"]
+
+_FLAG_END = 1 << 64
+
+
+class Agreed(NamedTuple):
+    """What agree() gave: the same on all ranks that return.
+
+    Attributes:
+        value: the bitwise and of the flags of all who had part in it; True or False if this rank's flag was
+        missing: ranks that had no part in it, because they are out
+    """
+
+    value: int
+    missing: list[int]
+
+
+class Failure(NamedTuple):
+    """A rank that is gone.
+
+    Attributes:
+        rank: in the communicator
+        left: True: it has closed its communicators in good order; False: it was lost
+        out: True once the members have agreed that it is out
+        why: in words
+    """
+
+    rank: int
+    left: bool
+    out: bool
+    why: str
+
+
+class MembersNb:
+    """The non-blocking face of Members."""
+
+    _comm: Comm
+
+    def shrink(self, *, timeout: float | None = None) -> Op:
+        """See Comm.shrink.  The result is the communicator."""
+        return self._comm.start("shrink", lib.nexar_shrink_start, (), timeout, None, finish=_shrunk)
+
+    def agree(self, flag: int = True, *, timeout: float | None = None) -> Op:
+        """See Comm.agree."""
+        comm = self._comm
+        kind, number = type(flag), _flag(flag)
+
+        def finish(op: Op) -> Agreed:
+            return _agreed(op, comm.size, kind)
+
+        return comm.start("agree", lib.nexar_agree_start, (number,), timeout, None, finish=finish)
+
+
+class Members:
+    """The calls of a communicator that outlive its ranks."""
+
+    nb: Any
+    pointer: Callable[[str], Any]
+
+    def shrink(self, *, timeout: float | None = None) -> Comm:
+        """Makes a communicator of the ranks that are left, in their order: waits until the members have agreed that
+        each rank of it that is lost to this one is out.
+
+        A collective of those who are left: each calls it, after a PeerLost, say.  If another rank dies meanwhile, the
+        next operation says so, and one shrinks again.  This communicator stays as it is, to be closed.
+
+        Raises:
+            QuorumLost: for the configuration's `recovery_timeout` too few members were in reach to agree.
+            PeerLost: with this rank's own number: the others have excluded it, because they did not hear it.
+            Timeout, Closed, ResourceError.
+        """
+        made: Comm = self.nb.shrink(timeout=timeout).complete()
+        return made
+
+    def agree(self, flag: int = True, *, timeout: float | None = None) -> Agreed:
+        """Agrees on a value in spite of deaths: all ranks that return have the same value, the bitwise and of the flags
+        of all who had part in it, and the same ranks missing.  It never fails because a rank is lost; one that lives
+        and does not call it holds the others up.
+
+        The communicator must have all members of the job: the world, or what was shrunk from it.  One that ran out of
+        time is still open with its flag: the next call goes on with it.
+
+        Args:
+            flag: True, False, or 0 to 2**64 - 1
+
+        Raises:
+            UsageError: a wrong flag; a communicator without some members; another agree() is open on this rank.
+            QuorumLost, PeerLost, Timeout, Closed: as shrink().
+        """
+        agreed: Agreed = self.nb.agree(flag, timeout=timeout).complete()
+        return agreed
+
+    def failures(self) -> list[Failure]:
+        """The ranks that are gone, as far as this rank knows, by rank."""
+        found: list[Failure] = []
+        info = _api.nexar_failure(size=sizeof(_api.nexar_failure))
+        while True:
+            status = lib.nexar_comm_failure(self.pointer("failures"), len(found), byref(info))
+            if status == _api.NEXAR_EAGAIN:
+                return found
+            check(status)
+            why = bytes(info.why).decode("utf-8", "replace")
+            found.append(Failure(info.rank, bool(info.left), bool(info.out), why))
+
+
+def _flag(flag: Any) -> int:
+    try:
+        number = int(flag.__index__())
+    except (AttributeError, TypeError):
+        usage(f"flag is {flag!r}; it must be True, False, or an int", "agree")
+    if not 0 <= number < _FLAG_END:
+        usage(f"flag is {number}; it must be 0 to 2**64 - 1", "agree")
+    return number
+
+
+def _agreed(op: Op, size: int, kind: type) -> Agreed:
+    info = _api.nexar_agreed(size=sizeof(_api.nexar_agreed))
+    ranks = (c_uint32 * size)()
+    check(lib.nexar_agree_take(op.pointer, byref(info), ranks, size))
+    value = bool(info.value & 1) if kind is bool else int(info.value)
+    return Agreed(value, list(ranks[: info.missing]))
+
+
+def _shrunk(op: Op) -> Comm:
+    from .comm import Comm
+
+    made, comm = _api.nexar_comm(), Comm.__new__(Comm)
+    try:
+        check(lib.nexar_shrink_take(op.pointer, made))
+        Comm.__init__(comm, made, op.comm._timeout)
+    except BaseException:  # Ctrl-C at any point
+        comm.give_up(made, lib.nexar_comm_close)
+        raise
+    op.comm.made.add(comm)
+    return comm
