@@ -225,6 +225,23 @@ void nx_members_gone(struct nx_members *members, uint32_t world, bool left)
     after(members);
 }
 
+void nx_members_blamed(struct nx_members *members, uint32_t by, uint32_t world)
+{
+    if (members != NULL)
+        members->blamed_by[world] = by + 1;
+}
+
+bool nx_members_doubted(const struct nx_members *members, uint32_t world)
+{
+    const struct nx_net *net = members->net;
+
+    if (!nx_members_has(members, world))
+        return false;
+    if (world != net->config.rank && nx_lane_peer_status((struct nx_lanes *)&members->net->lanes, world) != NEXAR_OK)
+        return true;
+    return members->blamed_by[world] != 0 && nx_members_has(members, members->blamed_by[world] - 1);
+}
+
 void nx_members_wait(struct nx_members *members, struct nx_members_wait *wait)
 {
     nx_list_push_back(&members->waits, &wait->link);
@@ -296,6 +313,7 @@ static void free_members(struct nx_members *members)
     nx_free(members->uid);
     nx_free(members->out);
     nx_free(members->fate);
+    nx_free(members->blamed_by);
     nx_free(members);
 }
 
@@ -317,10 +335,11 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
     members->uid = uid;
     members->out = nx_calloc(size, sizeof(*members->out));
     members->fate = nx_calloc(size, sizeof(*members->fate));
+    members->blamed_by = nx_calloc(size, sizeof(*members->blamed_by));
     nx_list_init(&members->waits);
     nx_list_init(&members->shrunk);
     nx_timer_init(&members->timer, tick);
-    if (members->out != NULL && members->fate != NULL)
+    if (members->out != NULL && members->fate != NULL && members->blamed_by != NULL)
         members->first = nx_entry_first(uid, size);
     if (members->first == NULL) {
         free_members(members);

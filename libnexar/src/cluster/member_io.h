@@ -39,8 +39,9 @@ struct nx_members {
     /* engine */
     struct nx_member machine;
     struct nx_timer timer;
-    bool *out;     /* owned; by world rank: told to the owner */
-    uint8_t *fate; /* owned; by world rank: what the machine knows of its end, enum nx_fate */
+    bool *out;           /* owned; by world rank: told to the owner */
+    uint32_t *blamed_by; /* owned; by world rank: who has said last that it has lost it, + 1; 0: nobody */
+    uint8_t *fate;       /* owned; by world rank: what the machine knows of its end, enum nx_fate */
     bool stopped;
     bool changed; /* an entry was put in force, or the open agree() was decided: somebody is to be told */
     bool telling;
@@ -63,6 +64,10 @@ void nx_members_close(struct nx_members *members);
 bool nx_members_said(struct nx_members *members, uint32_t world, const struct nx_message *message);
 /* A rank is lost, or has left in good order. */
 void nx_members_gone(struct nx_members *members, uint32_t world, bool left);
+/* A rank has said that it has lost `world`: one of the two will be out. */
+void nx_members_blamed(struct nx_members *members, uint32_t by, uint32_t world);
+/* Whether it is not decided yet if `world` is out: this rank has lost it, or another one has. */
+bool nx_members_doubted(const struct nx_members *members, uint32_t world);
 
 /* Whether this rank was excluded. */
 bool nx_members_excluded(const struct nx_members *members);

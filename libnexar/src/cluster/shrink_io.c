@@ -12,7 +12,7 @@
 /* Ids of communicators that were shrunk; no others have this bit. */
 #define SHRUNK (UINT64_C(1) << 63)
 
-/* The same on all who shrink this communicator, or one that was shrunk from it, in this epoch; the next time another. */
+/* The same on all who shrink this communicator, or one that was shrunk from it, in this epoch; next time another. */
 static nexar_status shrunk_id(const struct nx_view *v, uint64_t *id)
 {
     struct nx_members *members = nx_view_members(v);
@@ -37,10 +37,7 @@ static void look(struct nx_view *v)
     if (nx_view_cut_off(v))
         return;
     for (uint32_t i = 0; i < comm->size; i++) {
-        uint32_t world = nx_comm_world(comm, i);
-
-        if (i != comm->rank && nx_members_has(members, world) &&
-            nx_lane_peer_status(&comm->net->lanes, world) != NEXAR_OK)
+        if (nx_members_doubted(members, nx_comm_world(comm, i)))
             return; /* not agreed yet */
     }
     v->ranks = nx_alloc(comm->size * sizeof(*v->ranks));

@@ -1,4 +1,4 @@
-/* cluster/view_io.h - an op that waits for what the members agree on: what agree_io.c and shrink_io.c have in common. */
+/* cluster/view_io.h - an op that waits for what the members agree on: what agree() and shrink() have in common. */
 #ifndef NX_CLUSTER_VIEW_IO_H
 #define NX_CLUSTER_VIEW_IO_H
 

@@ -89,6 +89,7 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
         if (conn->net->ways == NULL || !nx_links_handle(conn, message))
             nx_conn_fault(conn, "it sent %s that makes no sense", nx_message_name(message->kind));
         break;
+    case NX_KIND_PROCESS:
     case NX_KIND_MEMBER_BEAT:
     case NX_KIND_MEMBER_PREPARE:
     case NX_KIND_MEMBER_PROMISE:

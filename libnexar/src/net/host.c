@@ -92,7 +92,9 @@ static void suspect(nexar_link *link, const char *why)
     if (conn->bye_received || atomic_load(&conn->ended))
         return; /* it has said that it leaves */
     nx_debug("rank %u may be dead: %s", link_rank(link), why);
-    if (sure)
+    if (atomic_load(&atomic_load(&conn->peer)->ended))
+        nx_conn_lost(conn, "its process has ended");
+    else if (sure)
         nx_conn_lost(conn, why);
     else
         nx_quic_conn_probe(conn->quic);

@@ -36,7 +36,7 @@ struct nx_net_events {
     void (*aborted)(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted);
     /* It says something about a communicator: NX_KIND_ASK, NX_KIND_TELL or NX_KIND_COMM_ABORTED. */
     void (*word)(void *owner, uint32_t peer, const struct nx_message *message);
-    /* It says something about the membership.  False: that makes no sense. */
+    /* It says something about its process, or about the membership.  False: that makes no sense. */
     bool (*member)(void *owner, uint32_t peer, const struct nx_message *message);
     /* Any thread.  A message to or from `peer` has run out of time.  True: it is ended later (nx_op_condemn), when more
      * is known. */

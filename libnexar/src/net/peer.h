@@ -28,6 +28,7 @@ struct nx_peer {
     /* atomic */
     _Atomic(struct nexar_link *) sure; /* ready, and cannot fail; it stays, while `sure_users`.  See nx_carry_now */
     _Atomic uint32_t sure_users;
+    _Atomic bool ended;       /* the kernel of this host says that its process has */
     _Atomic uint32_t stopped; /* flows whose messages wait */
     _Atomic uint32_t order[NX_LANE_RELAY + 1];
 };

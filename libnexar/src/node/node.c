@@ -9,154 +9,16 @@
 #include "base/mem.h"
 #include "bulk/bulk.h"
 #include "bulk/shm.h"
-#include "cluster/member_io.h"
-#include "coll/exec.h"
 #include "coll/near.h"
-#include "comm/abort.h"
-#include "comm/comms.h"
 #include "comm/dump.h"
-#include "comm/inquiry.h"
 #include "net/way.h"
+#include "node/node_parts.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { ATTACHED_MAX = 2 };
-
 _Static_assert(NX_HOST_SIZE == NX_ID_SIZE, "a host is the group that a rank joins with");
-
-struct nx_node {
-    struct nx_node_options options;
-    struct nx_select select;
-    /* engine while joining, then const until closed */
-    struct nx_net net;
-    bool net_open;
-    struct nx_joining *joining;
-    struct nx_mesh *mesh;
-    struct nx_comms comms;
-    nexar_comm *world;          /* until it is handed out */
-    struct nx_members *members; /* once the job has formed */
-    uint32_t *hosts;            /* owned; of each rank, the lowest rank of its host, once the roster is known */
-    /* lock */
-    struct nx_mutex lock;
-    bool welcomed;
-    bool over; /* joined or failed */
-    nexar_error error;
-    struct nx_waiter *waiter;
-    char peer_name[NX_NAME_SIZE]; /* engine */
-    /* the owner's */
-    struct {
-        void *object;
-        void (*end)(void *object);
-    } attached[ATTACHED_MAX];
-};
-
-/* ---- events of the network ---- */
-
-static void peer_gone(void *owner, uint32_t peer, nexar_status why)
-{
-    struct nx_node *node = owner;
-
-    for (nexar_comm *comm = nx_comms_first(&node->comms); comm != NULL; comm = nx_comms_next(comm)) {
-        if (why == NEXAR_EPEER)
-            nx_coll_peer_lost(comm, peer);
-        else
-            nx_near_peer_left(comm, peer);
-    }
-    nx_members_gone(node->members, peer, why != NEXAR_EPEER);
-}
-
-static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted)
-{
-    struct nx_node *node = owner;
-    nexar_comm *comm = nx_scope_owner(&node->net.lanes, aborted->comm);
-
-    if (comm != NULL)
-        nx_coll_aborted(comm, peer, aborted);
-    nx_comm_drop(comm);
-}
-
-static void word(void *owner, uint32_t peer, const struct nx_message *m)
-{
-    struct nx_node *node = owner;
-    nexar_comm *comm;
-
-    switch ((int)m->kind) {
-    case NX_KIND_ASK:
-        comm = nx_scope_owner(&node->net.lanes, m->ask.comm);
-        nx_inquiry_asked(&node->net, comm, peer, &m->ask);
-        break;
-    case NX_KIND_TELL:
-        comm = nx_scope_owner(&node->net.lanes, m->tell.comm);
-        if (comm != NULL)
-            nx_inquiry_told(comm, peer, &m->tell);
-        break;
-    default:
-        comm = nx_scope_owner(&node->net.lanes, m->comm_aborted.comm);
-        if (comm != NULL)
-            nx_comm_aborted(comm, peer, &m->comm_aborted);
-    }
-    nx_comm_drop(comm);
-}
-
-static bool late(void *owner, uint64_t id, struct nexar_op *op, uint32_t peer)
-{
-    struct nx_node *node = owner;
-    nexar_comm *comm = nx_scope_owner(&node->net.lanes, id);
-    bool asked = comm != NULL && nx_inquiry_message(comm, op, nx_comm_rank_of(comm, peer));
-
-    nx_comm_drop(comm);
-    return asked;
-}
-
-static bool member(void *owner, uint32_t peer, const struct nx_message *m)
-{
-    struct nx_node *node = owner;
-
-    return nx_members_said(node->members, peer, m);
-}
-
-static const struct nx_net_events net_events = {
-    .gone = peer_gone, .aborted = op_aborted, .word = word, .member = member, .late = late};
-
-/* ---- the membership ---- */
-
-static void member_out(void *owner, uint32_t rank, const char *why)
-{
-    struct nx_node *node = owner;
-    nexar_status st;
-    nexar_conn *conn = nx_peer_conn(node->net.peer[rank], &st);
-
-    if (conn != NULL)
-        nx_conn_lost(conn, why);
-    nx_conn_drop(conn);
-}
-
-static bool member_dead(void *owner, uint32_t rank)
-{
-    struct nx_node *node = owner;
-    const struct nx_shm *shm = node->net.shm;
-    uint32_t index = shm == NULL ? UINT32_MAX : nx_shm_index(shm, rank);
-
-    return index != UINT32_MAX && (nx_shm_dead(shm) >> index & 1) != 0;
-}
-
-static nexar_status open_members(struct nx_node *node)
-{
-    static const struct nx_members_owner owner = {.out = member_out, .dead = member_dead};
-    uint32_t size = node->net.config.size;
-    struct nx_uid *uid = nx_calloc(size, sizeof(*uid));
-    nexar_status st;
-
-    if (uid == NULL)
-        return nx_fail(NEXAR_ENOMEM, "no memory for the membership of %u ranks", size);
-    for (uint32_t i = 0; node->mesh != NULL && i < size; i++)
-        memcpy(uid[i].bytes, nx_mesh_node(node->mesh, i), sizeof(uid[i].bytes));
-    st = nx_members_open(&node->net, uid, &node->options.member, &owner, node, &node->members);
-    node->comms.members = node->members;
-    return st;
-}
 
 /* ---- joining: on the engine ---- */
 
@@ -186,7 +48,7 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
                                    .small_bytes = o->small_bytes,
                                    .inflight_bytes = o->mesh.connection_window / 2,
                                    .limits = o->limits};
-    nexar_status st = nx_net_init(&node->net, &config, &net_events, node);
+    nexar_status st = nx_net_init(&node->net, &config, &nx_node_events, node);
 
     node->net_open = true;
     node->comms = (struct nx_comms){.net = &node->net,
@@ -201,6 +63,8 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
         st = nx_ways_open(&node->net, &(struct nx_way_options){
                                           .transports = o->transports, .modules = o->modules, .own = own_modules});
     if (st == NEXAR_OK)
+        st = nx_kin_open(&node->net, &node->kin);
+    if (st == NEXAR_OK)
         st = nx_dump_open(&node->net, o->dump_folder);
     if (st == NEXAR_OK)
         st = nx_comms_open(&node->comms, NX_WORLD_ID, rank, size, NULL, &node->world);
@@ -208,13 +72,6 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
 }
 
 /* ---- the ways beside QUIC ---- */
-
-static bool is_near(void *arg, uint32_t rank)
-{
-    struct nx_node *node = arg;
-
-    return node->hosts[rank] == node->hosts[node->net.config.rank];
-}
 
 static nexar_status identity(void *arg, const uint8_t id[16], nexar_tls_identity *out)
 {
@@ -263,7 +120,7 @@ static nexar_status find_hosts(struct nx_node *node)
 
 static void mesh_complete(void *arg)
 {
-    static const struct nx_way_events events = {.near = is_near, .identity = identity, .settled = ways_settled};
+    static const struct nx_way_events events = {.near = nx_node_is_near, .identity = identity, .settled = ways_settled};
     struct nx_node *node = arg;
 
     if (find_hosts(node) == NEXAR_OK)
@@ -326,7 +183,7 @@ static void joined(void *arg, const nexar_error *error)
 
     if (error == NULL)
         nx_mesh_tell_formed(node->mesh);
-    if (error == NULL && open_members(node) != NEXAR_OK)
+    if (error == NULL && nx_node_open_members(node) != NEXAR_OK)
         error = nx_last_error();
     finish(node, error);
 }
@@ -342,7 +199,7 @@ static void start(void *arg)
     if (node->options.alone) {
         st = open_net(node, 0, 1);
         if (st == NEXAR_OK)
-            st = open_members(node);
+            st = nx_node_open_members(node);
     } else {
         st = nx_joining_start(&node->options.join, &join_owner, node, &node->joining);
     }
@@ -410,6 +267,7 @@ static void close_members(void *arg)
     struct nx_node *node = arg;
 
     nx_members_close(node->members);
+    nx_kin_close(node->kin);
 }
 
 /* After the connections, and after the last op. */

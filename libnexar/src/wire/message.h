@@ -273,6 +273,11 @@ struct nx_msg_way_lost {
     struct nx_text why;
 };
 
+/* Which process the sender is: to ranks of its host. */
+struct nx_msg_process {
+    struct nx_text process;
+};
+
 /* Who is in the job: docs/MEMBERSHIP.md.  What is in the bytes is in cluster/member_wire.c. */
 struct nx_msg_member_beat {
     uint64_t epoch;
@@ -380,6 +385,7 @@ struct nx_msg_member_joinack {
     XX(WAY_LOST, 87, way_lost, CONTROL,                                                                                \
        F(way_lost, way) F(way_lost, generation) F(way_lost, useless) F(way_lost, begun) F(way_lost, open)              \
            F(way_lost, why))                                                                                           \
+    XX(PROCESS, 88, process, CONTROL, F(process, process))                                                             \
     XX(MEMBER_BEAT, 96, member_beat, CONTROL, F(member_beat, epoch) F(member_beat, digest) F(member_beat, stand))      \
     XX(MEMBER_PREPARE, 97, member_prepare, CONTROL,                                                                    \
        F(member_prepare, epoch) F(member_prepare, round) F(member_prepare, rank) F(member_prepare, who))               \

@@ -1,0 +1,50 @@
+/* node/node_parts.h - a node, for the files of node/ that it consists of; others see node.h.
+ *
+ * node.c makes it and takes it apart; events.c is told by connections and by the membership. */
+#ifndef NX_NODE_NODE_PARTS_H
+#define NX_NODE_NODE_PARTS_H
+
+#include "cluster/member_io.h"
+#include "comm/comms.h"
+#include "node/kin.h"
+#include "node/node.h"
+
+enum { ATTACHED_MAX = 2 };
+
+struct nx_node {
+    struct nx_node_options options;
+    struct nx_select select;
+    /* engine while joining, then const until closed */
+    struct nx_net net;
+    bool net_open;
+    struct nx_joining *joining;
+    struct nx_mesh *mesh;
+    struct nx_comms comms;
+    nexar_comm *world; /* until it is handed out */
+    struct nx_kin *kin;
+    struct nx_members *members; /* once the job has formed */
+    uint32_t *hosts;            /* owned; of each rank, the lowest rank of its host, once the roster is known */
+    /* lock */
+    struct nx_mutex lock;
+    bool welcomed;
+    bool over; /* joined or failed */
+    nexar_error error;
+    struct nx_waiter *waiter;
+    char peer_name[NX_NAME_SIZE]; /* engine */
+    /* the owner's */
+    struct {
+        void *object;
+        void (*end)(void *object);
+    } attached[ATTACHED_MAX];
+};
+
+/* ---- events.c: engine ---- */
+
+extern const struct nx_net_events nx_node_events;
+
+/* Whether a rank runs on this host; once the roster is known. */
+bool nx_node_is_near(void *node, uint32_t rank);
+/* The job has formed.  NEXAR_ENOMEM. */
+nexar_status nx_node_open_members(struct nx_node *node);
+
+#endif
