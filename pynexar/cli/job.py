@@ -68,6 +68,7 @@ class Job:
     Args:
         raw: the one rank has the launcher's own terminal, and its process group
         log_dir: where each rank's output goes, too; None: nowhere
+        keep_going: a rank that fails does not end the others
         open_seed: what to call when the ranks exist: a seed to serve, or None, and the join string for the ranks
     """
 
@@ -79,6 +80,7 @@ class Job:
         raw: bool,
         prefix: bool,
         log_dir: str | None,
+        keep_going: bool,
         open_seed: Callable[[], tuple[Seed | None, str]],
     ) -> None:
         self.argv = argv
@@ -86,6 +88,7 @@ class Job:
         self.raw = raw
         self.prefix = prefix
         self.log_dir = log_dir
+        self.keep_going = keep_going
         self.open_seed = open_seed
         self.at_end: list[Callable[[], object]] = []
         self._seed: Seed | None = None
@@ -238,7 +241,7 @@ class Job:
                 if rank.pid == pid:
                     rank.status = status
                     rank.ended_at = rank.ended_at or time.monotonic_ns()
-                    if status != 0 and self._stage == self._running:
+                    if status != 0 and self._stage == self._running and not self.keep_going:
                         self._enter(self._terminate, _GRACE_AFTER_FAILURE)
 
     def _read_words(self) -> None:
@@ -358,4 +361,4 @@ class Job:
         if len(failed) > 1 + _TOLD:
             lines.append(f"then {len(failed) - 1 - _TOLD} more")
         say("\n".join(lines))
-        return first.status
+        return 0 if self.keep_going and any(rank.status == 0 for rank in self.ranks) else first.status

@@ -20,12 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pynexar.seed import Seed
 
-USAGE = """nexar run [-n N] [--nnodes A] [--join S] [--env K=V] [--log-dir D] [--bind ADDR]
+USAGE = """nexar run [-n N] [--nnodes A] [--join S] [--env K=V] [--log-dir D] [--bind ADDR] [--keep-going]
                  (script.py | -m module | -- program) argument..."""
 EPILOG = """\
 Each rank gets NEXAR_RANK, NEXAR_WORLD_SIZE, NEXAR_LOCAL_RANK, NEXAR_LOCAL_SIZE and NEXAR_JOIN in its environment;
 nexar.init(), nexar_init() in C, find them there.  When one rank fails, the others have 3 seconds to fail by themselves;
 then the job is ended.  The exit status is that of the first rank that failed, 128 + signal if a signal ended it.
+With --keep-going the others go on (see Comm.shrink), and the exit status is 0 if one of them ends well.
 
 examples:
   nexar run -n 4 train.py --epochs 3
@@ -70,6 +71,11 @@ def parser() -> argparse.ArgumentParser:
         "--bind",
         metavar="ADDR",
         help="address[:port] of this machine for seed and ranks (default: 127.0.0.1; all of them with --nnodes)",
+    )
+    add(
+        "--keep-going",
+        action="store_true",
+        help="the job outlives ranks that fail, as long as one is left: for programs that shrink their communicator",
     )
     return result
 
@@ -149,6 +155,7 @@ def run(options: argparse.Namespace, command: list[str], said: list[str], *, pre
         raw=raw,
         prefix=prefix and (options.n > 1 or options.nnodes > 1),
         log_dir=options.log_dir,
+        keep_going=options.keep_going,
         open_seed=lambda: open_seed(options, said, job),
     )
     sys.stdout.flush()

@@ -86,6 +86,8 @@ bytes nonce, bytes group, text software
 86 way_tell: text way, u32 generation, bytes bytes
 87 way_lost: text way, u32 generation, u8 useless, u64 begun, bytes open, text why
 88 process: text process
+89 shrunk: u64 comm
+90 comm_shrinks: u64 comm, u32 lost
 96 member_beat: u64 epoch, bytes digest, bytes stand
 97 member_prepare: u64 epoch, u32 round, u32 rank, u32 who
 98 member_promise: u64 epoch, u32 round, u32 rank, u32 who, bytes accepted, bytes stand

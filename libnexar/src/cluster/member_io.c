@@ -137,9 +137,9 @@ static void tell(struct nx_members *members)
     members->telling = true;
     while (members->changed) {
         members->changed = false;
-        nx_info("epoch %llu: %u of %u ranks are members%s", (unsigned long long)nx_members_entry(members)->epoch,
-                nx_members_entry(members)->roll->n, members->net->config.size,
-                nx_members_excluded(members) ? ", this one is not" : "");
+        nx_debug("epoch %llu: %u of %u ranks are members%s", (unsigned long long)nx_members_entry(members)->epoch,
+                 nx_members_entry(members)->roll->n, members->net->config.size,
+                 nx_members_excluded(members) ? ", this one is not" : "");
         tell_out(members);
         nx_list_for_each_safe(pos, tmp, &members->waits)
         {
@@ -267,29 +267,73 @@ struct shrunk {
     uint64_t root, epoch, times;
 };
 
-uint64_t nx_members_count(struct nx_members *members, uint64_t root)
+static struct shrunk *find_shrunk(const struct nx_members *members, uint64_t root)
 {
-    uint64_t epoch = nx_members_entry(members)->epoch;
-    struct shrunk *found = NULL;
-
     nx_list_for_each_safe(pos, tmp, &members->shrunk)
     {
         struct shrunk *each = nx_container_of(pos, struct shrunk, link);
 
         if (each->root == root)
-            found = each;
+            return each;
     }
+    return NULL;
+}
+
+uint64_t nx_members_times(const struct nx_members *members, uint64_t root)
+{
+    const struct shrunk *found = find_shrunk(members, root);
+
+    return found == NULL || found->epoch != nx_members_entry(members)->epoch ? 0 : found->times;
+}
+
+bool nx_members_count(struct nx_members *members, uint64_t root)
+{
+    struct shrunk *found = find_shrunk(members, root);
+    uint64_t times = nx_members_times(members, root);
+
     if (found == NULL) {
         found = nx_calloc(1, sizeof(*found));
         if (found == NULL)
-            return UINT64_MAX;
+            return false;
         found->root = root;
         nx_list_push_back(&members->shrunk, &found->link);
     }
-    if (found->epoch != epoch)
-        found->times = 0;
-    found->epoch = epoch;
-    return found->times++;
+    found->epoch = nx_members_entry(members)->epoch;
+    found->times = times + 1;
+    return true;
+}
+
+bool nx_members_shrunk(struct nx_members *members, uint32_t world, uint64_t id)
+{
+    struct nx_shrunk *s;
+
+    if (members == NULL || members->stopped)
+        return true;
+    s = &members->ready[world];
+    s->id[s->count++ % NX_SHRUNK_KEPT] = id;
+    members->changed = true;
+    after(members);
+    return true;
+}
+
+bool nx_members_ready(const struct nx_members *members, uint32_t world, uint64_t id)
+{
+    for (uint32_t i = 0; i < NX_SHRUNK_KEPT; i++) {
+        if (members->ready[world].id[i] == id)
+            return true;
+    }
+    return false;
+}
+
+void nx_members_tell_shrunk(struct nx_members *members, uint32_t world, uint64_t id)
+{
+    struct nx_message m = {.kind = NX_KIND_SHRUNK, .shrunk = {.comm = id}};
+    nexar_status st;
+    nexar_conn *conn = nx_peer_conn(members->net->peer[world], &st);
+
+    if (conn != NULL)
+        (void)nx_conn_control(conn, &m, false); /* if it fails, so does the connection */
+    nx_conn_drop(conn);
 }
 
 struct nx_entry *nx_members_take(struct nx_members *members)
@@ -313,6 +357,7 @@ static void free_members(struct nx_members *members)
     nx_free(members->uid);
     nx_free(members->out);
     nx_free(members->fate);
+    nx_free(members->ready);
     nx_free(members->blamed_by);
     nx_free(members);
 }
@@ -335,11 +380,12 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
     members->uid = uid;
     members->out = nx_calloc(size, sizeof(*members->out));
     members->fate = nx_calloc(size, sizeof(*members->fate));
+    members->ready = nx_calloc(size, sizeof(*members->ready));
     members->blamed_by = nx_calloc(size, sizeof(*members->blamed_by));
     nx_list_init(&members->waits);
     nx_list_init(&members->shrunk);
     nx_timer_init(&members->timer, tick);
-    if (members->out != NULL && members->fate != NULL && members->blamed_by != NULL)
+    if (members->out != NULL && members->fate != NULL && members->ready != NULL && members->blamed_by != NULL)
         members->first = nx_entry_first(uid, size);
     if (members->first == NULL) {
         free_members(members);

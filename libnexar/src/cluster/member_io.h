@@ -29,6 +29,14 @@ enum nx_fate {
     NX_FATE_DEAD, /* the machine is told that it is dead */
 };
 
+/* The last ids that a rank has told. */
+enum { NX_SHRUNK_KEPT = 16 };
+
+struct nx_shrunk {
+    uint64_t id[NX_SHRUNK_KEPT];
+    uint32_t count; /* ever; a ring */
+};
+
 struct nx_members {
     /* const after init */
     struct nx_net *net;
@@ -50,6 +58,7 @@ struct nx_members {
     struct nx_entry *agreed; /* the last that decided an agree() which nobody has taken; held */
     bool agreeing;           /* an op waits for it */
     struct nx_list shrunk;   /* struct shrunk; which communicators were, in which epoch */
+    struct nx_shrunk *ready; /* owned; by world rank: communicators that it has said are there */
 };
 
 /* The job has formed of the processes `uid`, which is taken over, in the order of their ranks.  NEXAR_ENOMEM. */
@@ -80,9 +89,17 @@ void nx_members_unwait(struct nx_members_wait *wait);
 
 /* Calls agree(), or goes on with the one that is open. */
 void nx_members_agree(struct nx_members *members, uint64_t flag);
-/* How often communicators that go back to `root` were shrunk in this epoch before; counts this time.  UINT64_MAX: no
- * memory. */
-uint64_t nx_members_count(struct nx_members *members, uint64_t root);
+/* How often communicators that go back to `root` were shrunk in this epoch. */
+uint64_t nx_members_times(const struct nx_members *members, uint64_t root);
+/* Once more.  False: no memory. */
+bool nx_members_count(struct nx_members *members, uint64_t root);
+
+/* A rank says that a shrunk communicator is there on it.  False never: it may be one that nobody here wants. */
+bool nx_members_shrunk(struct nx_members *members, uint32_t world, uint64_t id);
+/* Whether it has said so. */
+bool nx_members_ready(const struct nx_members *members, uint32_t world, uint64_t id);
+/* Says so to a rank. */
+void nx_members_tell_shrunk(struct nx_members *members, uint32_t world, uint64_t id);
 /* The entry that decided the last agree(), held, once; NULL: none. */
 struct nx_entry *nx_members_take(struct nx_members *members);
 

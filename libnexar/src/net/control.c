@@ -90,6 +90,7 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
             nx_conn_fault(conn, "it sent %s that makes no sense", nx_message_name(message->kind));
         break;
     case NX_KIND_PROCESS:
+    case NX_KIND_SHRUNK:
     case NX_KIND_MEMBER_BEAT:
     case NX_KIND_MEMBER_PREPARE:
     case NX_KIND_MEMBER_PROMISE:
@@ -108,6 +109,7 @@ void nx_conn_handle(nexar_conn *conn, const struct nx_message *message)
     case NX_KIND_ASK:
     case NX_KIND_TELL:
     case NX_KIND_COMM_ABORTED:
+    case NX_KIND_COMM_SHRINKS:
         conn->net->events.word(conn->net->owner, peer->rank, message);
         break;
     default:

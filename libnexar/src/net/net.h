@@ -34,7 +34,8 @@ struct nx_net_events {
     void (*gone)(void *owner, uint32_t peer, nexar_status why);
     /* A rank has ended an operation early. */
     void (*aborted)(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted);
-    /* It says something about a communicator: NX_KIND_ASK, NX_KIND_TELL or NX_KIND_COMM_ABORTED. */
+    /* It says something about a communicator: NX_KIND_ASK, NX_KIND_TELL, NX_KIND_COMM_ABORTED or
+     * NX_KIND_COMM_SHRINKS. */
     void (*word)(void *owner, uint32_t peer, const struct nx_message *message);
     /* It says something about its process, or about the membership.  False: that makes no sense. */
     bool (*member)(void *owner, uint32_t peer, const struct nx_message *message);

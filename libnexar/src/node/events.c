@@ -50,6 +50,13 @@ static void word(void *owner, uint32_t peer, const struct nx_message *m)
         if (comm != NULL)
             nx_inquiry_told(comm, peer, &m->tell);
         break;
+    case NX_KIND_COMM_SHRINKS:
+        comm = nx_scope_owner(&node->net.lanes, m->comm_shrinks.comm);
+        if (comm != NULL && m->comm_shrinks.lost < comm->size)
+            nx_members_blamed(node->members, peer, nx_comm_world(comm, m->comm_shrinks.lost));
+        if (comm != NULL)
+            nx_comm_given_up(comm, peer, &m->comm_shrinks);
+        break;
     default:
         comm = nx_scope_owner(&node->net.lanes, m->comm_aborted.comm);
         if (comm != NULL)
@@ -74,6 +81,8 @@ static bool member(void *owner, uint32_t peer, const struct nx_message *m)
 
     if (m->kind == NX_KIND_PROCESS)
         return nx_kin_told(node->kin, peer, m->process.process);
+    if (m->kind == NX_KIND_SHRUNK)
+        return nx_members_shrunk(node->members, peer, m->shrunk.comm);
     return nx_members_said(node->members, peer, m);
 }
 

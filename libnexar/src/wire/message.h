@@ -278,6 +278,17 @@ struct nx_msg_process {
     struct nx_text process;
 };
 
+/* A communicator is given up because a rank of it is lost: those who are left shrink it. */
+struct nx_msg_comm_shrinks {
+    uint64_t comm;
+    uint32_t lost; /* in the communicator */
+};
+
+/* A communicator that was shrunk is there, on its rank 0: the others may use it. */
+struct nx_msg_shrunk {
+    uint64_t comm;
+};
+
 /* Who is in the job: docs/MEMBERSHIP.md.  What is in the bytes is in cluster/member_wire.c. */
 struct nx_msg_member_beat {
     uint64_t epoch;
@@ -386,6 +397,8 @@ struct nx_msg_member_joinack {
        F(way_lost, way) F(way_lost, generation) F(way_lost, useless) F(way_lost, begun) F(way_lost, open)              \
            F(way_lost, why))                                                                                           \
     XX(PROCESS, 88, process, CONTROL, F(process, process))                                                             \
+    XX(SHRUNK, 89, shrunk, CONTROL, F(shrunk, comm))                                                                   \
+    XX(COMM_SHRINKS, 90, comm_shrinks, CONTROL, F(comm_shrinks, comm) F(comm_shrinks, lost))                           \
     XX(MEMBER_BEAT, 96, member_beat, CONTROL, F(member_beat, epoch) F(member_beat, digest) F(member_beat, stand))      \
     XX(MEMBER_PREPARE, 97, member_prepare, CONTROL,                                                                    \
        F(member_prepare, epoch) F(member_prepare, round) F(member_prepare, rank) F(member_prepare, who))               \

@@ -1,0 +1,93 @@
+"""Jobs that outlive their ranks: kill -9, one after the other and two at once, and what is left goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from jobkit import Process, Start
+
+PROGRAM = str(Path(__file__).with_name("recover.py"))
+RANKS = 5
+FULL = bool(os.environ.get("NX_TEST_FULL"))
+WAYS = ["shm", "tcp", "quic", "auto", "hosts"]
+
+
+def begin(start: Start, way: str, left: int) -> Process:
+    env = {"HOSTS": "AABBB"} if way == "hosts" else {"NEXAR_TRANSPORTS": way}
+    process = start(*jobkit.nexar("run", "-n", str(RANKS), "--keep-going", PROGRAM, str(left)), env=env)
+    process.until_printed("works:", RANKS)
+    return process
+
+
+def pids(process: Process) -> dict[int, int]:
+    return {int(rank): int(pid) for rank, pid in re.findall(r"\[(\d)\] works: (\d+)", process.stdout)}
+
+
+def until_members(process: Process, ranks: set[int]) -> None:
+    line = "members: " + " ".join(str(rank) for rank in sorted(ranks))
+    process.until(
+        lambda: all(f"[{rank}] {line}\n" in process.stdout for rank in ranks), f"{line} of each of them", timeout=60
+    )
+
+
+def end_well(process: Process, ranks: set[int]) -> None:
+    said = process.stdout + process.stderr
+    assert process.wait() == 0, said
+    done = re.findall(r"\[(\d)\] done: (\d)", process.stdout)
+    assert sorted(done) == [(str(rank), str(len(ranks))) for rank in sorted(ranks)], said
+    assert "Error" not in process.stderr, said
+    process.until_all_are_gone()
+
+
+def shared_files() -> set[str]:
+    return {entry.name for entry in Path("/dev/shm").iterdir() if "nexar" in entry.name}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", WAYS)
+def test_ranks_are_killed_one_after_the_other_and_the_rest_goes_on(start: Start, way: str) -> None:
+    """V1 to V5: ranks are new in each communicator, and nothing of an old one is delivered in a new one."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)  # shown if it fails
+    random.seed(seed)
+    files = shared_files()
+    for _ in range(20 if FULL else 2):
+        process = begin(start, way, 2)
+        alive = set(range(RANKS))
+        until_members(process, alive)
+        while len(alive) > 2:
+            time.sleep(random.random() * 0.1)  # the moment is what is drawn
+            victim = random.choice(sorted(alive))
+            os.kill(pids(process)[victim], signal.SIGKILL)
+            alive.remove(victim)
+            until_members(process, alive)
+        end_well(process, alive)
+    assert shared_files() <= files
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", WAYS)
+def test_two_are_killed_at_once(start: Start, way: str) -> None:
+    """E1, E2: another dies while the others agree that the first is out."""
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    random.seed(seed)
+    for _ in range(20 if FULL else 2):
+        process = begin(start, way, 3)
+        alive = set(range(RANKS))
+        until_members(process, alive)
+        for pause in (random.random() * 0.1, random.random() * 0.01):
+            time.sleep(pause)
+            victim = random.choice(sorted(alive))
+            os.kill(pids(process)[victim], signal.SIGKILL)
+            alive.remove(victim)
+        until_members(process, alive)
+        end_well(process, alive)
