@@ -157,6 +157,9 @@ static void fill(uint16_t port, struct nx_node_options *o)
                                   .timeout = 60 * NX_S,
                                   .linger = 20 * NX_S,
                                   .addresses = addresses};
+    o->member = nx_member_defaults();
+    o->member.witnessed = false;
+    o->member.quorum_wait = 2 * NX_S;
     o->join.seed_count = 1;
     loopback(&o->join.seeds[0], port);
     snprintf(o->join.seed_text, sizeof(o->join.seed_text), "127.0.0.1:%u", port);

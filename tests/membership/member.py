@@ -332,14 +332,14 @@ class Member:
     def need(self):
         view = self.rec.members
         if self.rec.acc or any(u in view for u in self.sus):
-            return True
+            return "evidence"
         us = [u for u in view if u != self.uid and self.usable(u)]
         ps = [self.peer.get(u) for u in us]
         if any(p and p.epoch == self.rec.epoch and any(x in view for x in p.sus) for p in ps):
-            return True
+            return "evidence"
         if self.agree and all(p and p.epoch == self.rec.epoch and p.agree and p.agree[0] == self.agree[0] for p in ps):
-            return True
-        return self.ready and all(p and p.epoch == self.rec.epoch and p.ready for p in ps)
+            return "calls"
+        return "calls" if self.ready and all(p and p.epoch == self.rec.epoch and p.ready for p in ps) else ""
 
     def check(self, now):
         if self.state != "MEMBER":
@@ -355,13 +355,15 @@ class Member:
             elif now >= co["end"]:
                 self.drop_ballot(now)
             return
-        if not self.need():
+        need = self.need()
+        if not need:
             self.need_since = None
             return
         if self.need_since is None:
             self.need_since = now
         certain = any(u in self.cert for u in self.sus)
-        if now >= self.need_since + (0 if certain else SETTLE) + self.position() * TAKEOVER and now >= self.backoff:
+        settle = 0 if certain or need == "calls" else SETTLE
+        if now >= self.need_since + settle + self.position() * TAKEOVER and now >= self.backoff:
             self.start(now)
 
     def drop_ballot(self, now):

@@ -150,6 +150,7 @@ void nx_ballot_check(struct nx_member *m, nx_time now)
 {
     struct nx_attempt *a = &m->attempt;
     nx_time settle = m->config.settle;
+    enum nx_need need;
 
     if (m->state != NX_MEMBER_IN)
         return;
@@ -160,10 +161,13 @@ void nx_ballot_check(struct nx_member *m, nx_time now)
             drop(m, now);
         return;
     }
-    if (!nx_health_need(m)) {
+    need = nx_health_need(m);
+    if (need == NX_NEED_NOTHING) {
         m->needed = false;
         return;
     }
+    if (need == NX_NEED_CALLS)
+        settle = 0; /* nothing more will come */
     if (!m->needed)
         m->need_since = now;
     m->needed = true;

@@ -53,19 +53,19 @@ uint32_t nx_health_via(const struct nx_member *m, uint32_t rank)
     return by == NX_NO_RANK_IN && nx_health_usable(m, rank) ? rank : by;
 }
 
-bool nx_health_need(const struct nx_member *m)
+enum nx_need nx_health_need(const struct nx_member *m)
 {
     uint64_t epoch = nx_member_entry(m)->epoch;
     bool agree = m->agree != 0, ready = m->ready;
 
     if (m->own.value != NULL)
-        return true;
+        return NX_NEED_EVIDENCE;
     for (uint32_t i = 0; i < nx_member_world(m); i++) {
         const struct nx_mate *mate = &m->mate[i];
         const struct nx_member_msg *beat = mate->beat;
 
         if (mate->suspected)
-            return true;
+            return NX_NEED_EVIDENCE;
         if (i == m->rank || !nx_health_usable(m, i))
             continue;
         if (beat == NULL || beat->epoch != epoch) {
@@ -73,11 +73,11 @@ bool nx_health_need(const struct nx_member *m)
             continue;
         }
         if (mate->blames)
-            return true;
+            return NX_NEED_EVIDENCE;
         agree = agree && beat->stand.agree == m->agree;
         ready = ready && beat->stand.ready;
     }
-    return agree || ready;
+    return agree || ready ? NX_NEED_CALLS : NX_NEED_NOTHING;
 }
 
 bool nx_health_stand(const struct nx_member *m, struct nx_stand *out)

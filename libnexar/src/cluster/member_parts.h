@@ -32,7 +32,9 @@ void nx_member_lie(struct nx_member *m, const struct nx_uid *who, const char *wh
 /* health.c */
 void nx_health_tick(struct nx_member *m, nx_time now);
 bool nx_health_usable(const struct nx_member *m, uint32_t rank);
-bool nx_health_need(const struct nx_member *m);
+/* Whether there is something to decide: calls that all have open; or evidence, more of which may come. */
+enum nx_need { NX_NEED_NOTHING, NX_NEED_CALLS, NX_NEED_EVIDENCE };
+enum nx_need nx_health_need(const struct nx_member *m);
 /* Usable members of lower rank. */
 uint32_t nx_health_position(const struct nx_member *m);
 /* By whom `rank` can vote: itself, its witness, or nobody (NX_NO_RANK_IN). */

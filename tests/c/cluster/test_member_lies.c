@@ -149,7 +149,7 @@ static uint32_t joined_with(uint32_t limit)
             say(&b, i, m, NX_S);
         }
         forget(&b);
-        nx_member_tick(&b.m, NX_S + (step + 1) * 600 * NX_MS);
+        nx_member_tick(&b.m, NX_S + (step + 1) * 300 * NX_MS);
     }
     assert_non_null(b.m.attempt.value);
     n = b.m.attempt.value->joined;
