@@ -20,8 +20,8 @@ FULL = bool(os.environ.get("NX_TEST_FULL"))
 WAYS = ["shm", "tcp", "quic", "auto", "hosts"]
 
 
-def begin(start: Start, way: str, left: int) -> Process:
-    env = {"HOSTS": "AABBB"} if way == "hosts" else {"NEXAR_TRANSPORTS": way}
+def begin(start: Start, way: str, left: int, **more: str) -> Process:
+    env = {**more, **({"HOSTS": "AABBB"} if way == "hosts" else {"NEXAR_TRANSPORTS": way})}
     process = start(*jobkit.nexar("run", "-n", str(RANKS), "--keep-going", PROGRAM, str(left)), env=env)
     process.until_printed("works:", RANKS)
     return process
@@ -91,3 +91,22 @@ def test_two_are_killed_at_once(start: Start, way: str) -> None:
             alive.remove(victim)
         until_members(process, alive)
         end_well(process, alive)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", ["shm", "tcp", "quic"])
+def test_frozen_rank_is_left_behind_and_there_is_no_second_job(start: Start, way: str) -> None:
+    process = begin(start, way, RANKS - 1, NEXAR_RECOVERY_TIMEOUT="1")
+    alive = set(range(RANKS))
+    until_members(process, alive)
+    frozen = random.choice(sorted(alive))
+    os.kill(pids(process)[frozen], signal.SIGSTOP)
+    try:
+        until_members(process, alive - {frozen})
+        process.until_printed("done:", RANKS - 1)
+    finally:
+        os.kill(pids(process)[frozen], signal.SIGCONT)
+    said = process.stdout + process.stderr
+    assert process.wait() == 0, said
+    assert f"[{frozen}] done" not in process.stdout, said
+    assert re.search(rf"\[{frozen}\] pynexar.errors.(QuorumLost|PeerLost): shrink: ", process.stderr), process.stderr
