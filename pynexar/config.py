@@ -47,6 +47,8 @@ class Config:
         stream_window: QUIC flow control window of a stream
         dump_dir: folder for dumps of the flight recorder, written when a collective fails and on SIGUSR1
         modules: files of other transports, as text with colons or as a list
+        rpc_threads: threads that handle calls, of each communicator with functions
+        rpc_queue: calls that wait for a thread before their senders are held back
     """
 
     rank: int | None = None
@@ -73,6 +75,8 @@ class Config:
     stream_window: int | None = None
     dump_dir: str | os.PathLike[str] | None = None
     modules: str | list[str] | tuple[str, ...] | None = None
+    rpc_threads: int | None = None
+    rpc_queue: int | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.

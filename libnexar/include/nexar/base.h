@@ -56,7 +56,8 @@ extern "C" {
     XX(ENOTSUP, -14, "not supported")                                   \
     XX(EDEADLK, -15, "a blocking call on a thread that must not block") \
     XX(EFORK, -16, "used in a child after fork")                        \
-    XX(ESYSTEM, -17, "the operating system refused")
+    XX(ESYSTEM, -17, "the operating system refused")                    \
+    XX(EREMOTE, -18, "the function that was called failed")
 
 typedef enum nexar_status {
 #define XX(name, value, text) NEXAR_##name = value,

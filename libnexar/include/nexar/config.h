@@ -37,6 +37,8 @@ typedef struct nexar_config {
     uint64_t stream_window;     /**< QUIC flow control window of a stream */
     const char *dump_dir;       /**< folder for dumps of the flight recorder, see nexar_comm_dump */
     const char *modules;        /**< files of other transports, separated by colons, see nexar/ext.h */
+    uint64_t rpc_threads;       /**< threads that handle calls, of each communicator with functions, see nexar/rpc.h */
+    uint64_t rpc_queue;         /**< calls that wait for a thread before their senders are held back */
 } nexar_config;
 
 /** One row of the table of settings.  Strings are static or live as long as the library. */

@@ -16,6 +16,7 @@
 #include "comm/dump.h"
 #include "comm/inquiry.h"
 #include "net/way.h"
+#include "rpc/rpc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static void peer_gone(void *owner, uint32_t peer, nexar_status why)
 {
     struct nx_node *node = owner;
 
+    nx_rpc_peer_gone(&node->net, peer, why);
     for (nexar_comm *comm = nx_comms_first(&node->comms); comm != NULL; comm = nx_comms_next(comm)) {
         if (why == NEXAR_EPEER)
             nx_coll_peer_lost(comm, peer);
@@ -153,6 +155,8 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
                                           .transports = o->transports, .modules = o->modules, .own = own_modules});
     if (st == NEXAR_OK)
         st = nx_dump_open(&node->net, o->dump_folder);
+    if (st == NEXAR_OK)
+        st = nx_rpc_open(&node->net, o->rpc_threads, o->rpc_queue);
     if (st == NEXAR_OK)
         st = nx_comms_open(&node->comms, NX_WORLD_ID, rank, size, NULL, &node->world);
     return st;
@@ -351,6 +355,7 @@ static void free_rest(struct nx_node *node)
     if (node->net_open) {
         (void)nx_call(end_near, node);
         nx_comms_fini(&node->comms);
+        nx_rpc_close(&node->net);
         (void)nx_call(close_ways, node);
         nx_net_fini(&node->net);
     }

@@ -1,0 +1,238 @@
+"""Calls of functions of other ranks: bytes there, bytes back."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+from ctypes import byref, sizeof, string_at
+
+from . import errors
+from ._ffi import _api, lib
+from ._ffi.buffer import source
+from ._ffi.call import check, index, usage
+from .op import Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .comm import Comm
+
+__all__ = ["Request", "current_request"]
+
+_NANO = 1_000_000_000
+_MOST = _api.NEXAR_RPC_BYTES_MAX
+_here = threading.local()
+
+
+class Request:
+    """The call that a function is handling: see current_request().
+
+    Attributes:
+        caller: rank that calls
+        name: the name, or the number, of the function
+        left: seconds that the caller still waited when the call was taken; infinity: without end
+    """
+
+    __slots__ = ("_pointer", "caller", "left", "name")
+
+    def __init__(self, info: _api.nexar_request_info, name: str | int) -> None:
+        self._pointer: Any = _api.nexar_request(info.request.value)  # a copy: the struct is used again
+        self.caller: int = info.caller
+        self.name = name
+        self.left = float("inf") if info.left_ns == _api.NEXAR_FOREVER else info.left_ns / _NANO
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for the answer: the caller has cancelled it, has run out of time, or is gone."""
+        return self._pointer is None or lib.nexar_request_wanted(self._pointer) != _api.NEXAR_OK
+
+    def _answer(self, answer: Any) -> None:
+        view = source(answer, "the answer", "call") if type(answer) is not bytes else None
+        pointer, self._pointer = self._pointer, None
+        if view is None:
+            check(lib.nexar_request_answer(pointer, answer, len(answer)))
+        else:
+            check(lib.nexar_request_answer(pointer, view.address, view.nbytes))
+
+    def _fail(self, error: BaseException, text: str) -> None:
+        pointer, self._pointer = self._pointer, None
+        first = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        said = f"{first}\n{text}".encode("utf-8", "replace")
+        lib.nexar_request_fail(pointer, said, len(said))
+
+
+def current_request() -> Request | None:
+    """In a function that was called from another rank: who calls, how long there is, whether anybody still waits.
+    None elsewhere."""
+    return getattr(_here, "request", None)
+
+
+class _Desk:
+    """The functions of a communicator, and the threads that run them."""
+
+    def __init__(self, pointer: _api.nexar_desk) -> None:
+        self.pointer: Any = pointer
+        self.lock = threading.Lock()
+        self.functions: dict[int, tuple[str | int, Callable[[bytes], Any]]] = {}
+        self.cookie = 0
+        self.by_name: dict[str | int, int] = {}
+        self.threads: list[threading.Thread] = []
+        self.running = 0
+
+    def register(self, name: str | int, fn: Callable[[bytes], Any] | None) -> None:
+        with self.lock:
+            if self.pointer is None:
+                raise errors.Closed("register: the communicator is closed", op="register")
+            self.cookie += 1
+            cookie = self.cookie if fn is not None else 0
+            if fn is not None:
+                self.functions[cookie] = (name, fn)  # before the first call can come
+            number = name if isinstance(name, int) else 0
+            text = None if isinstance(name, int) else name.encode()
+            try:
+                check(lib.nexar_desk_register(self.pointer, text, number, cookie))
+            except BaseException:
+                self.functions.pop(cookie, None)
+                raise
+            # One that was replaced stays for the calls that came before.
+            if fn is not None:
+                self.by_name[name] = cookie
+            else:
+                self.by_name.pop(name, None)
+            if fn is not None and not self.threads:
+                for i in range(lib.nexar_desk_threads(self.pointer)):
+                    thread = threading.Thread(target=self._run, name=f"nexar-rpc-{i}", daemon=True)
+                    self.threads.append(thread)
+                    self.running += 1
+                    thread.start()
+
+    def _run(self) -> None:
+        info = _api.nexar_request_info(size=sizeof(_api.nexar_request_info))
+        at, desk, following, forever = byref(info), self.pointer, lib.nexar_desk_next, _api.NEXAR_FOREVER
+        while True:
+            status = following(desk, forever, at)
+            if status == _api.NEXAR_OK:
+                self._handle(info)
+            elif status != _api.NEXAR_EINTR:
+                break  # the communicator is closed
+        with self.lock:
+            self.running -= 1
+            if self.running == 0:
+                lib.nexar_desk_close(self.pointer)
+                self.pointer = None
+
+    def _handle(self, info: _api.nexar_request_info) -> None:
+        name, fn = self.functions[info.cookie]
+        _here.request = request = Request(info, name)
+        try:
+            payload = string_at(info.payload, info.nbytes) if info.nbytes else b""
+            answer = fn(payload)
+            if not isinstance(answer, (bytes, bytearray, memoryview)):
+                raise TypeError(f"the function returned {type(answer).__name__}; it must return bytes")
+            request._answer(answer)
+        except BaseException as error:  # whatever it is belongs to the caller
+            if request._pointer is not None:
+                request._fail(error, traceback.format_exc())
+        finally:
+            _here.request = None
+
+
+class RpcNb:
+    """The non-blocking face."""
+
+    _comm: Comm
+
+    def call(self, dest: int, name: str | int, payload: Any = b"", *, timeout: float | None = None) -> Op:
+        """See Comm.call.  `payload` must not change before the op is done."""
+        comm = self._comm
+        function, where = _name(name, "call")
+        dest = index(dest, "dest", "call", comm.size)
+        if type(payload) is bytes:
+            address, nbytes, keep = payload, len(payload), payload
+        else:
+            view = source(payload, "payload", "call")
+            address, nbytes, keep = view.address, view.nbytes, view.keep
+        if nbytes > _MOST:
+            usage(f"payload has {nbytes} bytes; {_MOST} are allowed", "call")
+        start = lib.nexar_rpc_call if where is None else lib.nexar_rpc_call_number
+        arguments = (dest, function if where is None else where, address, nbytes)
+        return comm.start("call", start, arguments, timeout, keep, finish=_answer_of, kind=_Call)
+
+
+class Rpc:
+    """The blocking face."""
+
+    nb: Any
+    lock: Any
+    pointer: Callable[[str], Any]
+    _desk: _Desk | None = None
+
+    def register(self, name: str | int, fn: Callable[[bytes], Any] | None) -> None:
+        """Makes `fn(payload: bytes) -> bytes` known to the other ranks under a name, or under a number of 0 to 65 535;
+        None takes it back.  It runs on a thread of a small pool (`rpc_threads` of the configuration), whatever the main
+        thread does, several calls at the same time.  Another function with that name is replaced.
+
+        Raises:
+            UsageError: a name that is empty or longer than 120 bytes, a number out of range, or no function.
+            Closed: the communicator is closed.
+        """
+        _name(name, "register")
+        if fn is not None and not callable(fn):
+            usage(f"fn is {fn!r}; it must be a function, or None", "register")
+        self._desk_of().register(name, fn)
+
+    def call(self, dest: int, name: str | int, payload: Any = b"", timeout: float | None = None) -> bytes:
+        """Calls a function of rank `dest`, which may be this one, with bytes, and returns its answer.
+
+        Raises:
+            RemoteError: there is no such function, or it has failed; `traceback` is what was seen there.
+            Timeout, PeerLost, Closed, Cancelled: there is no answer.
+            UsageError: a wrong argument; nothing was sent.
+        """
+        answer: bytes = self.nb.call(dest, name, payload, timeout=timeout).complete()
+        return answer
+
+    def _desk_of(self) -> _Desk:
+        with self.lock:
+            if self._desk is None:
+                desk = _api.nexar_desk()
+                check(lib.nexar_desk_open(self.pointer("register"), byref(desk)))
+                self._desk = _Desk(desk)
+            return self._desk
+
+
+class _Call(Op):
+    """A call; if it has failed on the other side, its error has the traceback of there."""
+
+    __slots__ = ()
+
+    def _end(self, error: errors.NexarError | None) -> None:
+        if isinstance(error, errors.RemoteError) and not error.traceback:
+            with contextlib.suppress(errors.NexarError):
+                said = _answer_of(self).decode("utf-8", "replace")
+                error.traceback = said.partition("\n")[2]
+        super()._end(error)
+
+
+def _answer_of(op: Op) -> bytes:
+    out = _api.nexar_iov()
+    check(lib.nexar_rpc_take(op.pointer, byref(out)))
+    if not out.base:
+        return b""
+    try:
+        return string_at(out.base, out.nbytes)
+    finally:
+        lib.nexar_free(out.base)
+
+
+def _name(name: str | int, call: str) -> tuple[bytes, int | None]:
+    """For C: the name, or the number."""
+    if isinstance(name, str):
+        text = name.encode("utf-8", "surrogatepass")
+        if not text or len(text) > _api.NEXAR_RPC_NAME_MAX or b"\0" in text:
+            usage(f"name is {name!r}; it must be 1 to {_api.NEXAR_RPC_NAME_MAX} bytes", call)
+        return text, None
+    return b"", index(name, "name", call, 1 << 16)
