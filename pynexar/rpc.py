@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import traceback
 from ctypes import byref, sizeof, string_at
 
 from . import errors
@@ -135,7 +133,9 @@ class _Desk:
             request._answer(answer)
         except BaseException as error:  # whatever it is belongs to the caller
             if request._pointer is not None:
-                request._fail(error, traceback.format_exc())
+                from traceback import format_exc
+
+                request._fail(error, format_exc())
         finally:
             _here.request = None
 
@@ -211,9 +211,11 @@ class _Call(Op):
 
     def _end(self, error: errors.NexarError | None) -> None:
         if isinstance(error, errors.RemoteError) and not error.traceback:
-            with contextlib.suppress(errors.NexarError):
+            try:
                 said = _answer_of(self).decode("utf-8", "replace")
-                error.traceback = said.partition("\n")[2]
+            except errors.NexarError:  # another thread that waits has it
+                said = ""
+            error.traceback = said.partition("\n")[2]
         super()._end(error)
 
 

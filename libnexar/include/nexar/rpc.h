@@ -65,7 +65,7 @@ NEXAR_API nexar_status nexar_rpc_call_number(nexar_comm *comm, uint32_t dest, ui
 
 /** The answer to a call that is done; of one that has ended with NEXAR_EREMOTE, all that the function had to say of its
  *  failure: a sentence, a newline, and for instance a traceback.  The memory is the caller's, who frees it by
- *  nexar_free; base may be NULL if nbytes is 0.  Once.
+ *  nexar_free; base is NULL if nbytes is 0.  Once.
  *  @returns NEXAR_OK; NEXAR_EAGAIN if it is not done; NEXAR_EINVAL if the op is no call, or there is nothing
  *  @threads any */
 NEXAR_API nexar_status nexar_rpc_take(nexar_op *op, nexar_iov *out);

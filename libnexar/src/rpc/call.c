@@ -187,6 +187,10 @@ void nx_call_answered(struct nx_rpc *rpc, uint32_t peer, const struct nx_rpc_tai
     struct nx_call *call = NULL;
     bool over = false;
 
+    if (n == 0) {
+        nx_free(bytes);
+        bytes = NULL;
+    }
     nx_lock(&rpc->lock);
     for (struct nx_hash_node *node = nx_hash_first(&rpc->calls, nx_hash_mix(0, tail->id)); node != NULL && call == NULL;
          node = nx_hash_next(node)) {

@@ -2,6 +2,9 @@
  * fails, is cancelled, is late, or has nobody to answer it. */
 #include "job.h"
 
+#include "rng.h"
+#include "rpc/rpc.h"
+
 enum { LONG = 3000001, CALLS = 200 };
 
 static nexar_status wait_for(nexar_op *op)
@@ -293,13 +296,78 @@ static void test_callee_closes(void **state)
     job_close(&job);
 }
 
+/* ---- a member that lies ---- */
+
+static void send_raw(nexar_comm *comm, uint32_t flow, const void *bytes, size_t n)
+{
+    struct nx_names names = {.call = "foe", .size = comm->size};
+    struct nx_send_op *op;
+
+    must(nx_send_op_new(comm->net, &names, nx_after(nx_now(), 20 * NX_S), &op) == NEXAR_OK);
+    op->req.head = (struct nx_head){.lane = NX_LANE_P2P, .scope = NX_RPC_SCOPE, .id = flow};
+    op->req.payload = bytes;
+    op->req.payload_len = n;
+    op->req.order = &comm->net->rpc->scope->peer[1].send_order;
+    must(nx_send_op_run(op, comm->net->peer[1], NULL) == NEXAR_OK);
+}
+
+/* Whatever a member sends: it is thrown away or refused, and calls go on. */
+static void test_p_lies_are_thrown_away(void **state)
+{
+    struct nx_rpc_tail tail = {.kind = NX_RPC_REQUEST, .name_len = 5, .id = 77, .comm = 1, .left_ns = 1};
+    uint8_t bytes[256];
+    struct rng rng = {46};
+    struct job job;
+    nexar_iov got;
+
+    (void)state;
+    job_local(&job, 2, NULL);
+    assert_int_equal(nexar_rpc_register(job.comm[1], "plus one", plus_one, NULL), NEXAR_OK);
+    for (uint32_t i = 0; i < 500; i++) {
+        size_t n = rng_next(&rng) % sizeof(bytes);
+
+        rng_fill(&rng, bytes, sizeof(bytes));
+        if (i % 2 == 0 && n >= NX_RPC_TAIL) {
+            uint8_t *at = bytes + n - NX_RPC_TAIL;
+
+            nx_rpc_tail_encode(&tail, at);
+            at[rng_next(&rng) % NX_RPC_TAIL] = (uint8_t)rng_next(&rng); /* nearly right */
+        }
+        send_raw(job.comm[0], i / 2 % NX_RPC_FLOWS, bytes, n);
+    }
+    /* The same number twice, an answer and a cancellation of nothing, a communicator that is not there. */
+    for (int i = 0; i < 2; i++) {
+        memcpy(bytes, "nobody", 6);
+        tail.name_len = 6;
+        nx_rpc_tail_encode(&tail, bytes + 6);
+        send_raw(job.comm[0], NX_RPC_TO_ASK, bytes, 6 + NX_RPC_TAIL);
+    }
+    tail = (struct nx_rpc_tail){.kind = NX_RPC_ANSWER, .id = 12345};
+    nx_rpc_tail_encode(&tail, bytes);
+    send_raw(job.comm[0], NX_RPC_TO_TELL, bytes, NX_RPC_TAIL);
+    send_raw(job.comm[0], NX_RPC_TO_ASK, bytes, NX_RPC_TAIL);
+    tail.kind = NX_RPC_CANCEL;
+    nx_rpc_tail_encode(&tail, bytes);
+    send_raw(job.comm[0], NX_RPC_TO_TELL, bytes, NX_RPC_TAIL);
+    assert_int_equal(call(job.comm[0], 1, "plus one", "a", 1, NULL, &got), NEXAR_OK);
+    assert_true(got.nbytes == 1 && *(char *)got.base == 'b');
+    nexar_free(got.base);
+    assert_true(job_logged("no message of a call"));
+    job_log_clear();
+    job_close(&job);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_sizes),  cmocka_unit_test(test_many_at_once),
-        cmocka_unit_test(test_p_nested),   cmocka_unit_test(test_p_errors_reach_the_caller),
-        cmocka_unit_test(test_p_given_up), cmocka_unit_test(test_callee_closes),
+        cmocka_unit_test(test_all_sizes),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_p_nested),
+        cmocka_unit_test(test_p_errors_reach_the_caller),
+        cmocka_unit_test(test_p_given_up),
+        cmocka_unit_test(test_callee_closes),
+        cmocka_unit_test(test_p_lies_are_thrown_away),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, job_log_begin, NULL);
 }
