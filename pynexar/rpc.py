@@ -8,7 +8,7 @@ from ctypes import byref, sizeof, string_at
 from . import errors
 from ._ffi import _api, lib
 from ._ffi.buffer import source
-from ._ffi.call import check, index, usage
+from ._ffi.call import check, error_of, index, last_error, usage
 from .op import Op
 
 TYPE_CHECKING = False
@@ -22,6 +22,9 @@ __all__ = ["Request", "current_request"]
 
 _NANO = 1_000_000_000
 _MOST = _api.NEXAR_RPC_BYTES_MAX
+_AT_ONCE = 32_768  # C copies what is not larger: it needs the payload no longer than the call that starts it lasts
+_SLICE_NS = 200_000_000  # as in op.py
+_NOT_YET = (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR)
 _here = threading.local()
 
 
@@ -34,38 +37,31 @@ class Request:
         left: seconds that the caller still waited when the call was taken; infinity: without end
     """
 
-    __slots__ = ("_pointer", "caller", "left", "name")
+    __slots__ = ("caller", "left", "name", "pointer")
 
     def __init__(self, info: _api.nexar_request_info, name: str | int) -> None:
-        self._pointer: Any = _api.nexar_request(info.request.value)  # a copy: the struct is used again
+        self.pointer: int | None = info.request.value  # None once it is answered
         self.caller: int = info.caller
         self.name = name
         self.left = float("inf") if info.left_ns == _api.NEXAR_FOREVER else info.left_ns / _NANO
 
     @property
     def cancelled(self) -> bool:
-        """True once nobody waits for the answer: the caller has cancelled it, has run out of time, or is gone."""
-        return self._pointer is None or lib.nexar_request_wanted(self._pointer) != _api.NEXAR_OK
-
-    def _answer(self, answer: Any) -> None:
-        view = source(answer, "the answer", "call") if type(answer) is not bytes else None
-        pointer, self._pointer = self._pointer, None
-        if view is None:
-            check(lib.nexar_request_answer(pointer, answer, len(answer)))
-        else:
-            check(lib.nexar_request_answer(pointer, view.address, view.nbytes))
-
-    def _fail(self, error: BaseException, text: str) -> None:
-        pointer, self._pointer = self._pointer, None
-        first = f"{type(error).__name__}: {error}".split("\n", 1)[0]
-        said = f"{first}\n{text}".encode("utf-8", "replace")
-        lib.nexar_request_fail(pointer, said, len(said))
+        """True once nobody waits for the answer: the caller has cancelled it, has run out of time, or is gone; or it is
+        answered.  For the thread that handles the call, until it returns."""
+        return self.pointer is None or lib.nexar_request_wanted(_api.nexar_request(self.pointer)) != _api.NEXAR_OK
 
 
 def current_request() -> Request | None:
     """In a function that was called from another rank: who calls, how long there is, whether anybody still waits.
     None elsewhere."""
-    return getattr(_here, "request", None)
+    now = getattr(_here, "now", None)
+    if now is None:
+        return None
+    if _here.request is None:
+        _here.request = Request(*now)
+    request: Request = _here.request
+    return request
 
 
 class _Desk:
@@ -124,20 +120,35 @@ class _Desk:
 
     def _handle(self, info: _api.nexar_request_info) -> None:
         name, fn = self.functions[info.cookie]
-        _here.request = request = Request(info, name)
+        pointer = _api.nexar_request(info.request.value)  # the struct is used again
+        _here.request, _here.now = None, (info, name)
         try:
             payload = string_at(info.payload, info.nbytes) if info.nbytes else b""
             answer = fn(payload)
-            if not isinstance(answer, (bytes, bytearray, memoryview)):
+            if type(answer) is bytes:
+                address, nbytes = answer, len(answer)
+            elif isinstance(answer, (bytearray, memoryview)):
+                view = source(answer, "the answer", "call")
+                address, nbytes = view.address, view.nbytes
+            else:
                 raise TypeError(f"the function returned {type(answer).__name__}; it must return bytes")
-            request._answer(answer)
         except BaseException as error:  # whatever it is belongs to the caller
-            if request._pointer is not None:
-                from traceback import format_exc
+            from traceback import format_exc
 
-                request._fail(error, format_exc())
-        finally:
-            _here.request = None
+            _over()
+            first = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+            said = f"{first}\n{format_exc()}".encode("utf-8", "replace")
+            lib.nexar_request_fail(pointer, said, len(said))
+        else:
+            _over()
+            lib.nexar_request_answer(pointer, address, nbytes)  # if it cannot be sent, nobody waits for it
+
+
+def _over() -> None:
+    """The request is about to be given back."""
+    if _here.request is not None:
+        _here.request.pointer = None
+    _here.now = _here.request = None
 
 
 class RpcNb:
@@ -148,6 +159,11 @@ class RpcNb:
     def call(self, dest: int, name: str | int, payload: Any = b"", *, timeout: float | None = None) -> Op:
         """See Comm.call.  `payload` must not change before the op is done."""
         comm = self._comm
+        if type(payload) is bytes and len(payload) <= _AT_ONCE and timeout is None:
+            op = _Call(comm, None, _answer_of)
+            with comm.lock:
+                _start(comm, dest, name, payload, op.pointer)
+            return op
         function, where = _name(name, "call")
         dest = index(dest, "dest", "call", comm.size)
         if type(payload) is bytes:
@@ -192,8 +208,21 @@ class Rpc:
             Timeout, PeerLost, Closed, Cancelled: there is no answer.
             UsageError: a wrong argument; nothing was sent.
         """
-        answer: bytes = self.nb.call(dest, name, payload, timeout=timeout).complete()
-        return answer
+        if type(payload) is not bytes or len(payload) > _AT_ONCE or timeout is not None:
+            answer: bytes = self.nb.call(dest, name, payload, timeout=timeout).complete()
+            return answer
+        op = _api.nexar_op()
+        try:
+            with self.lock:
+                _start(self, dest, name, payload, op)
+            while True:
+                status = lib.nexar_op_wait(op, _SLICE_NS)
+                if status == _api.NEXAR_OK:
+                    return _taken(op)
+                if status not in _NOT_YET:
+                    raise _failed(op)
+        finally:
+            lib.nexar_op_close(op)  # cancels it, if something has interrupted the wait
 
     def _desk_of(self) -> _Desk:
         with self.lock:
@@ -209,25 +238,61 @@ class _Call(Op):
 
     __slots__ = ()
 
+    def wait(self, timeout: float | None = None) -> Any:
+        """See Op.wait."""
+        if self._over or timeout is not None or lib.nexar_op_wait(self.pointer, _SLICE_NS) != _api.NEXAR_OK:
+            return super().wait(timeout)
+        self._end(None)
+        return self._value
+
     def _end(self, error: errors.NexarError | None) -> None:
         if isinstance(error, errors.RemoteError) and not error.traceback:
-            try:
-                said = _answer_of(self).decode("utf-8", "replace")
-            except errors.NexarError:  # another thread that waits has it
-                said = ""
-            error.traceback = said.partition("\n")[2]
+            _add_traceback(error, self.pointer)
         super()._end(error)
 
 
+def _start(comm: Any, dest: int, name: str | int, payload: bytes, op: _api.nexar_op) -> None:
+    """With the lock.  The payload is small: C has copied it when this returns."""
+    function, number = _name(name, "call")
+    dest = index(dest, "dest", "call", comm.size)
+    if number is None:
+        status = lib.nexar_rpc_call(comm.pointer("call"), dest, function, payload, len(payload), None, op)
+    else:
+        status = lib.nexar_rpc_call_number(comm.pointer("call"), dest, number, payload, len(payload), None, op)
+    check(status)
+
+
 def _answer_of(op: Op) -> bytes:
+    return _taken(op.pointer)
+
+
+def _taken(pointer: _api.nexar_op) -> bytes:
     out = _api.nexar_iov()
-    check(lib.nexar_rpc_take(op.pointer, byref(out)))
+    check(lib.nexar_rpc_take(pointer, out))
     if not out.base:
         return b""
     try:
         return string_at(out.base, out.nbytes)
     finally:
         lib.nexar_free(out.base)
+
+
+def _failed(pointer: _api.nexar_op) -> errors.NexarError:
+    info = _api.nexar_error(size=sizeof(_api.nexar_error))
+    if lib.nexar_op_error(pointer, byref(info)) != _api.NEXAR_OK:
+        return last_error()  # of waiting
+    error = error_of(info)
+    if isinstance(error, errors.RemoteError):
+        _add_traceback(error, pointer)
+    return error
+
+
+def _add_traceback(error: errors.RemoteError, pointer: _api.nexar_op) -> None:
+    try:
+        said = _taken(pointer).decode("utf-8", "replace")
+    except errors.NexarError:  # another thread that waits has it
+        said = ""
+    error.traceback = said.partition("\n")[2]
 
 
 def _name(name: str | int, call: str) -> tuple[bytes, int | None]:

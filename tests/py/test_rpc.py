@@ -238,7 +238,7 @@ def test_p_a_function_that_hangs_ends_at_the_deadline_of_its_caller(cluster: Clu
         if comm.rank == 0:
             op = comm.nb.call(1, "hang", timeout=0.5)
             assert comm.call(1, "echo", b"meanwhile") == b"meanwhile"
-            with pytest.raises(nx.Timeout, match='"hang" on rank 1.*: no answer after') as caught:
+            with pytest.raises(nx.Timeout, match=r'"hang" on rank 1.*: no answer after') as caught:
                 op.wait()
             assert caught.value.peer == 1
             assert saw.wait(20)
