@@ -39,7 +39,7 @@ class Request:
 
     __slots__ = ("caller", "left", "name", "pointer")
 
-    def __init__(self, info: _api.nexar_request_info, name: str | int) -> None:
+    def __init__(self, info: Any, name: str | int) -> None:
         self.pointer: int | None = info.request.value  # None once it is answered
         self.caller: int = info.caller
         self.name = name
@@ -118,7 +118,8 @@ class _Desk:
                 lib.nexar_desk_close(self.pointer)
                 self.pointer = None
 
-    def _handle(self, info: _api.nexar_request_info) -> None:
+    def _handle(self, info: Any) -> None:
+        address: Any
         name, fn = self.functions[info.cookie]
         pointer = _api.nexar_request(info.request.value)  # the struct is used again
         _here.request, _here.now = None, (info, name)
@@ -161,11 +162,11 @@ class RpcNb:
         comm = self._comm
         if type(payload) is bytes and len(payload) <= _AT_ONCE and timeout is None:
             op = _Call(comm, None, _answer_of)
-            with comm.lock:
-                _start(comm, dest, name, payload, op.pointer)
+            _start(comm, dest, name, payload, op.pointer)
             return op
         function, where = _name(name, "call")
         dest = index(dest, "dest", "call", comm.size)
+        address: Any
         if type(payload) is bytes:
             address, nbytes, keep = payload, len(payload), payload
         else:
@@ -182,7 +183,6 @@ class Rpc:
     """The blocking face."""
 
     nb: Any
-    lock: Any
     pointer: Callable[[str], Any]
     _desk: _Desk | None = None
 
@@ -213,8 +213,7 @@ class Rpc:
             return answer
         op = _api.nexar_op()
         try:
-            with self.lock:
-                _start(self, dest, name, payload, op)
+            _start(self, dest, name, payload, op)
             while True:
                 status = lib.nexar_op_wait(op, _SLICE_NS)
                 if status == _api.NEXAR_OK:
@@ -225,7 +224,8 @@ class Rpc:
             lib.nexar_op_close(op)  # cancels it, if something has interrupted the wait
 
     def _desk_of(self) -> _Desk:
-        with self.lock:
+        lock: threading.RLock = self.lock  # type: ignore[attr-defined]  # of Handle
+        with lock:
             if self._desk is None:
                 desk = _api.nexar_desk()
                 check(lib.nexar_desk_open(self.pointer("register"), byref(desk)))
@@ -251,15 +251,16 @@ class _Call(Op):
         super()._end(error)
 
 
-def _start(comm: Any, dest: int, name: str | int, payload: bytes, op: _api.nexar_op) -> None:
-    """With the lock.  The payload is small: C has copied it when this returns."""
+def _start(comm: Any, dest: int, name: str | int, payload: Any, op: _api.nexar_op) -> None:
+    """The payload is small: C has copied it when this returns."""
     function, number = _name(name, "call")
     dest = index(dest, "dest", "call", comm.size)
-    if number is None:
-        status = lib.nexar_rpc_call(comm.pointer("call"), dest, function, payload, len(payload), None, op)
-    else:
-        status = lib.nexar_rpc_call_number(comm.pointer("call"), dest, number, payload, len(payload), None, op)
-    check(status)
+    with comm.lock:
+        if number is None:
+            status = lib.nexar_rpc_call(comm.pointer("call"), dest, function, payload, len(payload), None, op)
+        else:
+            status = lib.nexar_rpc_call_number(comm.pointer("call"), dest, number, payload, len(payload), None, op)
+        check(status)
 
 
 def _answer_of(op: Op) -> bytes:

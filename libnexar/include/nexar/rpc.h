@@ -1,8 +1,8 @@
 /** nexar/rpc.h - calls of functions of other ranks: bytes there, bytes back.
  *
- *  A rank registers functions for a communicator, by name or by number, and answers whatever its program does meanwhile.
- *  A call is an op like any other: it has a deadline, can be cancelled, and fails with NEXAR_EPEER if the other rank is
- *  lost.  The deadline travels with the call, and so does a cancellation.  docs/RPC.md tells the whole story. */
+ *  A rank registers functions for a communicator, by name or by number, and answers whatever its program does
+ *  meanwhile.  A call is an op like any other: it has a deadline, can be cancelled, and fails with NEXAR_EPEER if the
+ *  other rank is lost.  The deadline travels with the call, and so does a cancellation.  docs/RPC.md tells more. */
 #ifndef NEXAR_RPC_H
 #define NEXAR_RPC_H
 

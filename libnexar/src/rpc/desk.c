@@ -1,23 +1,13 @@
-/* rpc/desk.c - the functions of a communicator, and the queues in which calls of them wait for threads.
+/* rpc/desk.c - the functions of a communicator: registered, found, handled by threads of the library or given to those
+ * of the program.
  *
- * Owner: the lock of struct nx_rpc.  A desk has two queues: one for functions in C, which threads of the library
- * handle, and one whose calls threads of the program take.  In each, at most one idle thread looks for what comes by
- * driving the engine, and only for a moment after it was busy, since it keeps the engine from others; the rest sleep. */
-#include "rpc/rpc.h"
+ * Owner: the lock of struct nx_rpc.  How threads wait for calls is queue.c's. */
+#include "rpc/desk.h"
 
 #include "base/mem.h"
 #include "wire/schema.h"
 
-#include <errno.h>
 #include <string.h>
-
-/* How long an idle thread drives the engine; and how long a call waits for a busy thread before another is woken. */
-#define LOOK (2 * NX_MS)
-#define PATIENCE NX_MS
-/* Functions that take less time, as a rule, are not worth another thread. */
-#define SHORT (50 * NX_US)
-
-enum { OURS, THEIRS, QUEUES };
 
 struct nx_desk_function {
     struct nx_list link;
@@ -28,32 +18,7 @@ struct nx_desk_function {
     char name[NEXAR_RPC_NAME_MAX];
 };
 
-struct queue {
-    struct nx_list requests;  /* nexar_request.link */
-    struct nx_waiter *looker; /* drives the engine; NULL once it was woken */
-    uint32_t sleepers;        /* threads in the futex */
-    uint32_t busy;            /* threads that have a call */
-    nx_time typical;          /* time of a call, smoothed */
-    _Atomic uint32_t word;
-    struct nx_timer timer; /* somebody shall see to calls that wait for a busy thread */
-    bool timed;
-};
-
-struct nexar_desk {
-    struct nx_rpc *rpc; /* a reference */
-    _Atomic uint32_t refs;
-    /* lock */
-    struct nx_list link;    /* rpc->desks */
-    const nexar_comm *comm; /* NULL: closed */
-    uint64_t id;
-    struct nx_list functions; /* struct nx_desk_function */
-    struct queue queue[QUEUES];
-    pthread_t *threads; /* owned; for functions in C */
-    uint32_t thread_count;
-    bool work; /* the engine knows that calls may come */
-};
-
-static void drop(nexar_desk *desk)
+void nx_desk_drop(struct nexar_desk *desk)
 {
     struct nx_list *pos;
 
@@ -64,64 +29,6 @@ static void drop(nexar_desk *desk)
     nx_rpc_drop(desk->rpc);
     nx_free(desk->threads);
     nx_free(desk);
-}
-
-/* With the lock. */
-static void wake_sleeper(struct queue *queue)
-{
-    if (queue->sleepers == 0)
-        return;
-    atomic_fetch_add(&queue->word, 1);
-    nx_futex_wake(&queue->word);
-}
-
-static void look_after(struct nexar_desk *desk, struct queue *queue)
-{
-    if (queue->timed)
-        return;
-    queue->timed = true;
-    atomic_fetch_add(&desk->refs, 1);
-    nx_timer_set(&queue->timer, nx_after(nx_now(), PATIENCE));
-}
-
-static void timer_fired(struct nexar_desk *desk, struct queue *queue)
-{
-    nx_lock(&desk->rpc->lock);
-    queue->timed = false;
-    if (!nx_list_empty(&queue->requests)) {
-        wake_sleeper(queue);
-        if (queue->sleepers > 1)
-            look_after(desk, queue);
-    }
-    nx_unlock(&desk->rpc->lock);
-    drop(desk);
-}
-
-static void ours_fired(struct nx_timer *timer)
-{
-    struct nexar_desk *desk = nx_container_of(timer, struct nexar_desk, queue[OURS].timer);
-
-    timer_fired(desk, &desk->queue[OURS]);
-}
-
-static void theirs_fired(struct nx_timer *timer)
-{
-    struct nexar_desk *desk = nx_container_of(timer, struct nexar_desk, queue[THEIRS].timer);
-
-    timer_fired(desk, &desk->queue[THEIRS]);
-}
-
-/* With the lock: a call has come. */
-static void wake(struct nexar_desk *desk, struct queue *queue)
-{
-    if (queue->looker != NULL) {
-        nx_waiter_wake(queue->looker);
-        queue->looker = NULL;
-    } else if (queue->busy == 0 || queue->typical > SHORT) {
-        wake_sleeper(queue);
-    } else if (queue->sleepers != 0) {
-        look_after(desk, queue);
-    }
 }
 
 static struct nexar_desk *find_desk(struct nx_rpc *rpc, uint64_t comm)
@@ -168,7 +75,7 @@ enum nx_rpc_code nx_desk_put(struct nx_rpc *rpc, struct nexar_request *request)
 {
     struct nexar_desk *desk = find_desk(rpc, request->comm);
     struct nx_desk_function *f;
-    struct queue *queue;
+    struct nx_desk_queue *queue;
 
     if (desk == NULL)
         return NX_RPC_NO_MEMBER;
@@ -181,130 +88,11 @@ enum nx_rpc_code nx_desk_put(struct nx_rpc *rpc, struct nexar_request *request)
     request->fn = f->fn;
     request->arg = f->arg;
     request->cookie = f->cookie;
-    queue = &desk->queue[f->fn == NULL ? THEIRS : OURS];
+    queue = &desk->queue[f->fn == NULL ? NX_DESK_THEIRS : NX_DESK_OURS];
     account(request, true);
     nx_list_push_back(&queue->requests, &request->link);
-    wake(desk, queue);
+    nx_desk_wake(desk, queue);
     return NX_RPC_FINE;
-}
-
-/* ---- threads that handle calls ---- */
-
-/* With the lock: the oldest call that somebody waits for, its state changed; late ones are answered by the caller. */
-static struct nexar_request *take(struct queue *queue)
-{
-    struct nexar_request *request;
-
-    if (nx_list_empty(&queue->requests))
-        return NULL;
-    request = nx_container_of(queue->requests.next, struct nexar_request, link);
-    nx_rpc_unqueue(request);
-    request->state = NX_REQUEST_TAKEN;
-    return request;
-}
-
-static void refuse_late(struct nexar_request *request)
-{
-    struct nx_rpc *rpc = request->rpc;
-
-    nx_lock(&rpc->lock);
-    nx_hash_remove(&rpc->requests, &request->node);
-    nx_unlock(&rpc->lock);
-    if (nx_rpc_enter(rpc)) {
-        nx_rpc_hold(rpc);
-        nx_request_refuse(request, NX_RPC_LATE);
-        nx_rpc_leave(rpc);
-        nx_rpc_drop(rpc);
-    } else {
-        nx_request_free(request);
-    }
-}
-
-/* With the lock, which it gives up meanwhile: until something may have come.  A thread looks for a moment, then
- * sleeps. */
-static nexar_status wait(struct nexar_desk *desk, struct queue *queue, bool *looked, nx_time deadline)
-{
-    struct nx_rpc *rpc = desk->rpc;
-    nx_time until = nx_after(nx_now(), LOOK);
-    nexar_status st = NEXAR_OK;
-    struct nx_waiter waiter;
-    uint32_t seen;
-
-    if (!*looked && queue->looker == NULL) {
-        *looked = true;
-        nx_waiter_init(&waiter);
-        queue->looker = &waiter;
-        nx_unlock(&rpc->lock);
-        st = nx_waiter_wait(&waiter, until < deadline ? until : deadline);
-        nx_lock(&rpc->lock);
-        if (queue->looker == &waiter)
-            queue->looker = NULL;
-        return st == NEXAR_EAGAIN && nx_now() < deadline ? NEXAR_OK : st;
-    }
-    queue->sleepers++;
-    seen = atomic_load(&queue->word);
-    nx_unlock(&rpc->lock);
-    switch (nx_futex_wait(&queue->word, seen, deadline)) {
-    case ETIMEDOUT:
-        st = NEXAR_EAGAIN;
-        break;
-    case EINTR:
-        st = NEXAR_EINTR;
-        break;
-    default:
-        break;
-    }
-    nx_lock(&rpc->lock);
-    queue->sleepers--;
-    return st;
-}
-
-/* NEXAR_OK: a call, which is the caller's. */
-static nexar_status next(struct nexar_desk *desk, struct queue *queue, nx_time deadline, struct nexar_request **out)
-{
-    struct nx_rpc *rpc = desk->rpc;
-    nexar_status st = NEXAR_OK;
-    bool looked = false;
-
-    *out = NULL;
-    nx_lock(&rpc->lock);
-    while (*out == NULL && st == NEXAR_OK) {
-        *out = take(queue);
-        if (*out == NULL && desk->comm == NULL)
-            st = NEXAR_ECLOSED;
-        else if (*out == NULL)
-            st = wait(desk, queue, &looked, deadline);
-        if (*out == NULL && st == NEXAR_EAGAIN)
-            *out = take(queue); /* it may have come at the last moment */
-        if (*out != NULL && (*out)->deadline != NX_NEVER && nx_now() >= (*out)->deadline) {
-            nx_unlock(&rpc->lock);
-            refuse_late(*out);
-            *out = NULL;
-            st = NEXAR_OK;
-            nx_lock(&rpc->lock);
-        }
-    }
-    if (*out != NULL)
-        queue->busy++;
-    /* Who is about to be busy for long leaves what is behind it to others. */
-    if (*out != NULL && !nx_list_empty(&queue->requests)) {
-        if (queue->typical > SHORT)
-            wake_sleeper(queue);
-        else if (queue->sleepers != 0)
-            look_after(desk, queue);
-    }
-    nx_unlock(&rpc->lock);
-    if (*out != NULL)
-        nx_rpc_room(rpc);
-    return *out != NULL ? NEXAR_OK : st;
-}
-
-static void handled(struct nexar_desk *desk, struct queue *queue, nx_time span)
-{
-    nx_lock(&desk->rpc->lock);
-    queue->busy--;
-    queue->typical += (span - queue->typical) / 8;
-    nx_unlock(&desk->rpc->lock);
 }
 
 static void *run(void *arg)
@@ -314,12 +102,12 @@ static void *run(void *arg)
     nexar_status st;
 
     do {
-        st = next(desk, &desk->queue[OURS], NX_NEVER, &request);
+        st = nx_desk_take(desk, &desk->queue[NX_DESK_OURS], NX_NEVER, &request);
         if (st == NEXAR_OK) {
             nx_time begun = nx_now();
 
             request->fn(request, request->bytes, (size_t)request->len, request->arg);
-            handled(desk, &desk->queue[OURS], nx_now() - begun);
+            nx_desk_handled(desk, &desk->queue[NX_DESK_OURS], nx_now() - begun);
         }
     } while (st != NEXAR_ECLOSED);
     return NULL;
@@ -410,7 +198,7 @@ static nexar_status add_to(nexar_comm *comm, const char *name, uint32_t number, 
     if (st != NEXAR_OK)
         return st;
     st = add(desk, name, number, fn, arg, 0);
-    drop(desk);
+    nx_desk_drop(desk);
     return st;
 }
 
@@ -464,9 +252,9 @@ nexar_status nexar_desk_next(nexar_desk *desk, int64_t timeout_ns, nexar_request
         return st;
     now = nx_now();
     if (taken.desk == desk)
-        handled(desk, &desk->queue[THEIRS], now - taken.since);
+        nx_desk_handled(desk, &desk->queue[NX_DESK_THEIRS], now - taken.since);
     taken.desk = NULL;
-    st = next(desk, &desk->queue[THEIRS], nx_after(now, timeout_ns), &request);
+    st = nx_desk_take(desk, &desk->queue[NX_DESK_THEIRS], nx_after(now, timeout_ns), &request);
     if (st == NEXAR_ECLOSED)
         return nx_fail(st, "desk_next: the communicator is closed");
     if (st != NEXAR_OK)
@@ -487,14 +275,13 @@ nexar_status nexar_desk_next(nexar_desk *desk, int64_t timeout_ns, nexar_request
 void nexar_desk_close(nexar_desk *desk)
 {
     if (desk != NULL)
-        drop(desk);
+        nx_desk_drop(desk);
 }
 
 /* ---- communicators ---- */
 
 nexar_status nx_rpc_comm_open(nexar_comm *comm)
 {
-    static void (*const fired[QUEUES])(struct nx_timer *) = {[OURS] = ours_fired, [THEIRS] = theirs_fired};
     struct nx_rpc *rpc = comm->net->rpc;
     struct nexar_desk *desk;
 
@@ -509,25 +296,11 @@ nexar_status nx_rpc_comm_open(nexar_comm *comm)
     desk->comm = comm;
     desk->id = comm->id;
     nx_list_init(&desk->functions);
-    for (int i = 0; i < QUEUES; i++) {
-        nx_list_init(&desk->queue[i].requests);
-        nx_timer_init(&desk->queue[i].timer, fired[i]);
-    }
+    nx_desk_queue_init(desk);
     nx_lock(&rpc->lock);
     nx_list_push_back(&rpc->desks, &desk->link);
     nx_unlock(&rpc->lock);
     return NEXAR_OK;
-}
-
-/* With the lock: all threads see that it is closed. */
-static void wake_all(struct queue *queue)
-{
-    if (queue->looker != NULL)
-        nx_waiter_wake(queue->looker);
-    queue->looker = NULL;
-    atomic_fetch_add(&queue->word, 1);
-    for (uint32_t i = 0; i < queue->sleepers; i++)
-        nx_futex_wake(&queue->word);
 }
 
 static void end(struct nexar_desk *desk)
@@ -537,15 +310,15 @@ static void end(struct nexar_desk *desk)
     nx_lock(&rpc->lock);
     nx_list_remove(&desk->link);
     desk->comm = NULL;
-    for (int i = 0; i < QUEUES; i++)
-        wake_all(&desk->queue[i]);
+    for (int i = 0; i < NX_DESK_QUEUES; i++)
+        nx_desk_wake_all(&desk->queue[i]);
     nx_unlock(&rpc->lock);
     nx_requests_end(rpc, desk->id);
     for (uint32_t i = 0; i < desk->thread_count; i++)
         pthread_join(desk->threads[i], NULL);
     if (desk->work)
         nx_engine_add_work(-1);
-    drop(desk);
+    nx_desk_drop(desk);
 }
 
 void nx_desks_end(struct nx_rpc *rpc)
