@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         NexarError,
         PeerLost,
         QuorumLost,
+        RemoteError,
         ResourceError,
         Timeout,
         UsageError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .node import LocalCluster, init, local_cluster
     from .op import Op, wait_all, wait_any
     from .p2p import ANY, Status
+    from .rpc import Request, current_request
     from .seed import Seed
 
     __version__: str
@@ -62,6 +64,8 @@ __all__ = [
     "PeerLost",
     "QuorumLost",
     "RandomK",
+    "RemoteError",
+    "Request",
     "ResourceError",
     "Seed",
     "Status",
@@ -69,6 +73,7 @@ __all__ = [
     "TopK",
     "UsageError",
     "__version__",
+    "current_request",
     "init",
     "launch",
     "local_cluster",
@@ -82,12 +87,13 @@ _HOMES = {
     "compression": "BFloat16 Compression Float8 Int8 RandomK TopK",
     "config": "Config",
     "conn": "PeerConnection",
-    "errors": "AuthError Cancelled Closed ConfigError Mismatch NexarError PeerLost QuorumLost "
+    "errors": "AuthError Cancelled Closed ConfigError Mismatch NexarError PeerLost QuorumLost RemoteError "
     "ResourceError Timeout UsageError",
     "_launch": "launch",
     "node": "LocalCluster init local_cluster",
     "op": "Op wait_all wait_any",
     "p2p": "ANY Status",
+    "rpc": "Request current_request",
     "seed": "Seed",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

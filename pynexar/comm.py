@@ -20,6 +20,7 @@ from .objects import Objects, ObjectsNb
 from .op import Op
 from .p2p import ANY, P2p, P2pNb
 from .prepared import Preparing
+from .rpc import Rpc, RpcNb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["Comm", "NonBlocking"]
 
 
-class NonBlocking(CollectivesNb, P2pNb, ObjectsNb, MembersNb):
+class NonBlocking(CollectivesNb, P2pNb, ObjectsNb, RpcNb, MembersNb):
     """`comm.nb`: the calls of Comm, started and not waited for.  Each returns an Op."""
 
     def __init__(self, comm: Comm) -> None:
         self._comm = comm
 
 
-class Comm(Collectives, P2p, Objects, Groups, Members, Preparing, Handle):
+class Comm(Collectives, P2p, Objects, Rpc, Groups, Members, Preparing, Handle):
     """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster(), and from others by
     split(), split_by_host(), dup() and shrink().
 

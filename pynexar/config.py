@@ -48,6 +48,8 @@ class Config:
         dump_dir: folder for dumps of the flight recorder, written when a collective fails and on SIGUSR1
         modules: files of other transports, as text with colons or as a list
         recovery_timeout: how long too few members may be in reach before that is an error
+        rpc_threads: threads that handle calls, of each communicator with functions
+        rpc_queue: calls that wait for a thread before their senders are held back
     """
 
     rank: int | None = None
@@ -75,6 +77,8 @@ class Config:
     dump_dir: str | os.PathLike[str] | None = None
     modules: str | list[str] | tuple[str, ...] | None = None
     recovery_timeout: float | None = None
+    rpc_threads: int | None = None
+    rpc_queue: int | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.

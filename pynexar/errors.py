@@ -21,6 +21,7 @@ __all__ = [
     "NexarError",
     "PeerLost",
     "QuorumLost",
+    "RemoteError",
     "ResourceError",
     "Timeout",
     "UsageError",
@@ -141,6 +142,17 @@ class ResourceError(NexarError):
     default_code = _api.NEXAR_ENOMEM
 
 
+class RemoteError(NexarError):
+    """The function of another rank, `peer`, that was called is not there, or has failed.
+
+    Attributes:
+        traceback: the traceback of that rank, or whatever else it had to say beside the text; may be ""
+    """
+
+    default_code = _api.NEXAR_EREMOTE
+    traceback: str = ""
+
+
 _CODE_NAMES = {
     value: name[len("NEXAR_") :]
     for name, value in vars(_api).items()
@@ -154,6 +166,7 @@ _CLASSES: dict[int, type[NexarError]] = {
     _api.NEXAR_EDEADLK: UsageError,
     _api.NEXAR_EFORK: UsageError,
     _api.NEXAR_ENOMEM: ResourceError,
+    _api.NEXAR_EREMOTE: RemoteError,
     _api.NEXAR_ETIMEDOUT: Timeout,
     _api.NEXAR_ECANCELLED: Cancelled,
     _api.NEXAR_ECLOSED: Closed,

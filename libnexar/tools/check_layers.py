@@ -19,9 +19,10 @@ MAY_INCLUDE = {
     "net": "base wire math identity quic",
     "bulk": "base",
     "coll": "base wire math identity quic net bulk comm",
-    "comm": "base wire math identity quic net bulk coll",
+    "comm": "base wire math identity quic net bulk coll rpc",
+    "rpc": "base wire net comm",
     "cluster": "base wire math identity quic net bulk coll comm",
-    "node": "base wire math identity quic net bulk coll comm cluster",
+    "node": "base wire math identity quic net bulk coll comm rpc cluster",
 }
 # Machines of cluster/ are pure; these files beside them move their bytes.
 CLUSTER_IO = re.compile(r"_io$|_serve$|^talk$")

@@ -34,6 +34,8 @@ NEXAR_PREPARED_CHANGED = 4
 NEXAR_PREPARED_SHUT = 3
 NEXAR_PREPARED_TOLD = 1
 NEXAR_REASON_MAX = 256
+NEXAR_RPC_BYTES_MAX = 1073741824
+NEXAR_RPC_NAME_MAX = 120
 
 # nexar_status
 NEXAR_OK = 0
@@ -54,6 +56,7 @@ NEXAR_ENOTSUP = -14
 NEXAR_EDEADLK = -15
 NEXAR_EFORK = -16
 NEXAR_ESYSTEM = -17
+NEXAR_EREMOTE = -18
 NEXAR_EQUORUM = -19
 
 # nexar_dtype
@@ -152,7 +155,16 @@ class nexar_joining(c_void_p):
     pass
 
 
+class nexar_request(c_void_p):
+    pass
+
+
+class nexar_desk(c_void_p):
+    pass
+
+
 nexar_ext_free = CFUNCTYPE(None, c_void_p)
+nexar_function = CFUNCTYPE(None, nexar_request, c_void_p, c_size_t, c_void_p)
 nexar_log_fn = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
 
 
@@ -282,6 +294,8 @@ class nexar_config(Structure):
     dump_dir: Optional[bytes]
     modules: Optional[bytes]
     recovery_timeout_ns: int
+    rpc_threads: int
+    rpc_queue: int
     _fields_ = (
         ("size", c_uint32),
         ("rank_plus_one", c_uint32),
@@ -310,6 +324,8 @@ class nexar_config(Structure):
         ("dump_dir", c_char_p),
         ("modules", c_char_p),
         ("recovery_timeout_ns", c_int64),
+        ("rpc_threads", c_uint64),
+        ("rpc_queue", c_uint64),
     )
 
 
@@ -393,6 +409,25 @@ class nexar_prepared(Structure):
         ("got", c_uint64),
         ("got_source", c_uint32),
         ("got_tag", c_uint32),
+    )
+
+
+class nexar_request_info(Structure):
+    size: int
+    caller: int
+    payload: Optional[int]
+    nbytes: int
+    cookie: int
+    left_ns: int
+    request: Optional[nexar_request]
+    _fields_ = (
+        ("size", c_uint32),
+        ("caller", c_uint32),
+        ("payload", c_void_p),
+        ("nbytes", c_size_t),
+        ("cookie", c_uint64),
+        ("left_ns", c_int64),
+        ("request", nexar_request),
     )
 
 
@@ -511,6 +546,19 @@ class Library:
     nexar_seed_close: Callable[[Optional[nexar_seed]], None]
     nexar_prepared_run: Callable[[Any], int]
     nexar_gate_shut: Callable[[Any], None]
+    nexar_rpc_register: Callable[[Optional[nexar_comm], Optional[bytes], Any, Optional[int]], int]
+    nexar_rpc_register_number: Callable[[Optional[nexar_comm], int, Any, Optional[int]], int]
+    nexar_rpc_call: Callable[[Optional[nexar_comm], int, Optional[bytes], Optional[int], int, Any, Any], int]
+    nexar_rpc_call_number: Callable[[Optional[nexar_comm], int, int, Optional[int], int, Any, Any], int]
+    nexar_rpc_take: Callable[[Optional[nexar_op], Any], int]
+    nexar_request_answer: Callable[[Optional[nexar_request], Optional[int], int], int]
+    nexar_request_fail: Callable[[Optional[nexar_request], Optional[bytes], int], int]
+    nexar_request_wanted: Callable[[Optional[nexar_request]], int]
+    nexar_desk_open: Callable[[Optional[nexar_comm], Any], int]
+    nexar_desk_threads: Callable[[Optional[nexar_desk]], int]
+    nexar_desk_register: Callable[[Optional[nexar_desk], Optional[bytes], int, int], int]
+    nexar_desk_next: Callable[[Optional[nexar_desk], int, Any], int]
+    nexar_desk_close: Callable[[Optional[nexar_desk]], None]
     nexar_comm_stats: Callable[[Optional[nexar_comm], Any, int, Any], int]
     nexar_log_set: Callable[[Any, Optional[int]], None]
     nexar_log_set_level: Callable[[int], None]
@@ -532,6 +580,7 @@ STRUCTS = (
     nexar_gate,
     nexar_watch,
     nexar_prepared,
+    nexar_request_info,
 )
 
 FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
@@ -860,6 +909,27 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_seed_close", None, (nexar_seed,)),
     ("nexar_prepared_run", c_int32, (POINTER(nexar_prepared),)),
     ("nexar_gate_shut", None, (POINTER(nexar_gate),)),
+    ("nexar_rpc_register", c_int, (nexar_comm, c_char_p, nexar_function, c_void_p)),
+    ("nexar_rpc_register_number", c_int, (nexar_comm, c_uint32, nexar_function, c_void_p)),
+    (
+        "nexar_rpc_call",
+        c_int,
+        (nexar_comm, c_uint32, c_char_p, c_void_p, c_size_t, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    (
+        "nexar_rpc_call_number",
+        c_int,
+        (nexar_comm, c_uint32, c_uint32, c_void_p, c_size_t, POINTER(nexar_call_opts), POINTER(nexar_op)),
+    ),
+    ("nexar_rpc_take", c_int, (nexar_op, POINTER(nexar_iov))),
+    ("nexar_request_answer", c_int, (nexar_request, c_void_p, c_size_t)),
+    ("nexar_request_fail", c_int, (nexar_request, c_char_p, c_size_t)),
+    ("nexar_request_wanted", c_int, (nexar_request,)),
+    ("nexar_desk_open", c_int, (nexar_comm, POINTER(nexar_desk))),
+    ("nexar_desk_threads", c_uint32, (nexar_desk,)),
+    ("nexar_desk_register", c_int, (nexar_desk, c_char_p, c_uint32, c_uint64)),
+    ("nexar_desk_next", c_int, (nexar_desk, c_int64, POINTER(nexar_request_info))),
+    ("nexar_desk_close", None, (nexar_desk,)),
     ("nexar_comm_stats", c_int, (nexar_comm, c_char_p, c_size_t, POINTER(c_size_t))),
     ("nexar_log_set", None, (nexar_log_fn, c_void_p)),
     ("nexar_log_set_level", None, (c_int,)),

@@ -57,6 +57,7 @@ extern "C" {
     XX(EDEADLK, -15, "a blocking call on a thread that must not block") \
     XX(EFORK, -16, "used in a child after fork")                        \
     XX(ESYSTEM, -17, "the operating system refused")                    \
+    XX(EREMOTE, -18, "the function that was called failed")             \
     XX(EQUORUM, -19, "too few members are in reach to go on")
 
 typedef enum nexar_status {

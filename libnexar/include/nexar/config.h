@@ -38,6 +38,8 @@ typedef struct nexar_config {
     const char *dump_dir;        /**< folder for dumps of the flight recorder, see nexar_comm_dump */
     const char *modules;         /**< files of other transports, separated by colons, see nexar/ext.h */
     int64_t recovery_timeout_ns; /**< how long too few members may be in reach before that is an error */
+    uint64_t rpc_threads;        /**< threads that handle calls, of each communicator with functions, see nexar/rpc.h */
+    uint64_t rpc_queue;          /**< calls that wait for a thread before their senders are held back */
 } nexar_config;
 
 /** One row of the table of settings.  Strings are static or live as long as the library. */

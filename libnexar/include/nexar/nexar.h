@@ -11,6 +11,7 @@
 #include "nexar/node.h"
 #include "nexar/op.h"
 #include "nexar/prepared.h"
+#include "nexar/rpc.h"
 #include "nexar/stats.h"
 
 #endif

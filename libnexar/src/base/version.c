@@ -26,7 +26,7 @@ size_t nexar_struct_size(const char *name)
         SIZE(nexar_call_opts), SIZE(nexar_compression), SIZE(nexar_config), SIZE(nexar_config_field),
         SIZE(nexar_error),     SIZE(nexar_ext_key),     SIZE(nexar_iov),    SIZE(nexar_recv_info),
         SIZE(nexar_vector),    SIZE(nexar_algorithm),   SIZE(nexar_gate),   SIZE(nexar_watch),
-        SIZE(nexar_prepared),  SIZE(nexar_failure),     SIZE(nexar_agreed),
+        SIZE(nexar_prepared),  SIZE(nexar_failure),     SIZE(nexar_agreed), SIZE(nexar_request_info),
 #undef SIZE
     };
 

@@ -7,6 +7,7 @@
 #include "base/call.h"
 #include "coll/exec.h"
 #include "coll/near.h"
+#include "rpc/rpc.h"
 
 void nx_comms_init(struct nx_comms *comms)
 {
@@ -67,9 +68,17 @@ nexar_status nx_comms_open(struct nx_comms *comms, uint64_t id, uint32_t rank, u
 {
     nexar_status st = nx_comm_new(comms->net, id, rank, size, world, comms->hosts, comms->timeout, comms->select, comm);
 
+    if (st == NEXAR_OK) {
+        (*comm)->comms = comms;
+        st = nx_rpc_comm_open(*comm);
+        if (st != NEXAR_OK) {
+            nx_comm_detach(*comm);
+            nx_comm_drop(*comm);
+            *comm = NULL;
+        }
+    }
     if (st != NEXAR_OK)
         return st;
-    (*comm)->comms = comms;
     nx_lock(&comms->lock);
     nx_list_push_back(&comms->all, &(*comm)->link);
     comms->open++;
@@ -114,6 +123,7 @@ void nx_comms_close(nexar_comm *comm)
 
     if (nx_engine_may_block() != NEXAR_OK)
         return; /* in a forked child, or in a callback: what is open stays open until the process ends */
+    nx_rpc_comm_close(comm);
     nx_lock(&comms->lock);
     last = comms->open == 1;
     nx_unlock(&comms->lock);

@@ -144,6 +144,20 @@ bool nx_lane_take(struct nx_lanes *lanes, struct nx_recv *recv)
     return true;
 }
 
+void nx_lane_discard(struct nx_lanes *lanes, const struct nx_key *key)
+{
+    struct nx_todo todo;
+    struct nx_msg *msg;
+
+    nx_todo_init(&todo);
+    nx_lock(&lanes->lock);
+    msg = nx_msg_unread(lanes, key);
+    if (msg != NULL)
+        nx_msg_discard(lanes, msg, &todo);
+    nx_unlock(&lanes->lock);
+    nx_todo_run(lanes, &todo);
+}
+
 /* With the lock: true if there is one, or can be none any more. */
 static bool look(struct nx_lanes *lanes, const struct nx_key *key, nexar_status *st, uint32_t *from, uint64_t *id,
                  uint64_t *len)

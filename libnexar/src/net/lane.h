@@ -223,6 +223,9 @@ void nx_expect(struct nx_lanes *lanes, struct nx_recv *recv, struct nx_scope *sc
 bool nx_expected(const struct nx_lanes *lanes);
 void nx_expect_no_more(struct nx_lanes *lanes);
 
+/* The first unread message of this key, whoever may receive it, goes. */
+void nx_lane_discard(struct nx_lanes *lanes, const struct nx_key *key);
+
 /* Asks for a receive to end with `why`.  `done` runs now, or as soon as the memory is free; not at all if it has run.
  * A message that was being written into it goes back among the unread, unless it is one of a collective or so much of
  * it has come that it does not fit there: then recv->spoilt says that it is lost. */

@@ -11,6 +11,7 @@
 
 struct nexar_node;
 struct nx_peer;
+struct nx_rpc;
 struct nx_shm;
 
 struct nx_net_config {
@@ -52,6 +53,7 @@ struct nx_net {
     struct nx_peer **peer;   /* by rank; NULL for oneself */
     struct nexar_node *ways; /* owned; other ways than QUIC, or NULL */
     struct nx_shm *shm;      /* the segment that all ranks of this host share, or NULL */
+    struct nx_rpc *rpc;      /* owned; rpc/rpc.h's */
     /* own locks */
     struct nx_lanes lanes;
     struct nx_completions *completions;

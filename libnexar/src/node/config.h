@@ -39,6 +39,7 @@ struct nx_config {
     char *join, *secret, *bind, *interface_, *advertise, *transports, *modules, *dump_dir;
     nx_time timeout_ns, join_timeout_ns, heartbeat_ns, peer_timeout_ns, linger_ns, spin_ns, recovery_timeout_ns;
     uint64_t small_bytes, lane_bytes, lane_messages, unread_bytes, connection_window, stream_window;
+    uint64_t rpc_threads, rpc_queue;
     /* environment alone */
     char *secret_file, *master_addr, *job_id, *coll_tune, *group;
     uint32_t master_port; /* 0: not set */

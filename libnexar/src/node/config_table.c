@@ -67,6 +67,10 @@ const struct nx_setting nx_settings[] = {
     {FIELD(lane_messages), .variable = "NEXAR_LANE_MESSAGES", .kind = NX_SETTING_COUNT, .unit = "messages",
      .fallback = "4096", .range = "1..4294967295",
      .help = "unread messages after which one key of a lane holds back its sender"},
+    {FIELD(rpc_threads), .variable = "NEXAR_RPC_THREADS", .kind = NX_SETTING_COUNT, .unit = "threads", .fallback = "4",
+     .range = "1..1024", .help = "threads that handle calls, of each communicator with functions"},
+    {FIELD(rpc_queue), .variable = "NEXAR_RPC_QUEUE", .kind = NX_SETTING_COUNT, .unit = "calls", .fallback = "1024",
+     .range = "1..4294967295", .help = "calls that wait for a thread before their senders are held back"},
     {FIELD(unread_bytes), .variable = "NEXAR_UNREAD_BYTES", .kind = NX_SETTING_BYTES, .unit = "bytes",
      .fallback = "48m", .range = "64k..3g",
      .help = "unread bytes of one peer in all lanes; at least NEXAR_LANE_BYTES; if it is not set, three of them if "

@@ -7,6 +7,7 @@
 #include "comm/abort.h"
 #include "comm/inquiry.h"
 #include "node/node_parts.h"
+#include "rpc/rpc.h"
 
 #include <string.h>
 
@@ -14,6 +15,7 @@ static void peer_gone(void *owner, uint32_t peer, nexar_status why)
 {
     struct nx_node *node = owner;
 
+    nx_rpc_peer_gone(&node->net, peer, why);
     for (nexar_comm *comm = nx_comms_first(&node->comms); comm != NULL; comm = nx_comms_next(comm)) {
         if (why == NEXAR_EPEER)
             nx_coll_peer_lost(comm, peer);

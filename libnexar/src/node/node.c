@@ -13,6 +13,7 @@
 #include "comm/dump.h"
 #include "net/way.h"
 #include "node/node_parts.h"
+#include "rpc/rpc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +67,8 @@ static nexar_status open_net(struct nx_node *node, uint32_t rank, uint32_t size)
         st = nx_kin_open(&node->net, &node->kin);
     if (st == NEXAR_OK)
         st = nx_dump_open(&node->net, o->dump_folder);
+    if (st == NEXAR_OK)
+        st = nx_rpc_open(&node->net, o->rpc_threads, o->rpc_queue);
     if (st == NEXAR_OK)
         st = nx_comms_open(&node->comms, NX_WORLD_ID, rank, size, NULL, &node->world);
     return st;
@@ -278,6 +281,7 @@ static void free_rest(struct nx_node *node)
         (void)nx_call(close_members, node);
         (void)nx_call(end_near, node);
         nx_comms_fini(&node->comms);
+        nx_rpc_close(&node->net);
         (void)nx_call(close_ways, node);
         nx_net_fini(&node->net);
     }

@@ -17,9 +17,10 @@ struct nx_node_options {
     struct nx_member_config member;
     const char *tune; /* NEXAR_COLL_TUNE, or NULL; borrowed until nx_node_start returns */
     bool reproducible;
-    const char *dump_folder; /* or NULL; borrowed until it has joined, as are these: */
-    const char *transports;  /* "auto", or names, best first */
-    const char *modules;     /* paths of other modules, or NULL */
+    const char *dump_folder;         /* or NULL; borrowed until it has joined, as are these: */
+    const char *transports;          /* "auto", or names, best first */
+    const char *modules;             /* paths of other modules, or NULL */
+    uint32_t rpc_threads, rpc_queue; /* see nexar_config; 0: as many as usual */
     /* Engine.  Where others reach this rank on `port`, best first; `seed` is where the seed was reached. */
     nexar_status (*addresses)(void *arg, const struct sockaddr *seed, uint16_t port,
                               char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);

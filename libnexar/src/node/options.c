@@ -113,6 +113,8 @@ static nexar_status fill(struct nx_setup *setup)
     o->dump_folder = c->dump_dir;
     o->transports = c->transports;
     o->modules = c->modules;
+    o->rpc_threads = (uint32_t)c->rpc_threads;
+    o->rpc_queue = (uint32_t)c->rpc_queue;
     o->mesh.connection_window = c->connection_window;
     o->mesh.stream_window = c->stream_window;
     o->mesh.keep_alive = c->heartbeat_ns;

@@ -7,11 +7,11 @@ static void test_names(void **state)
 {
     (void)state;
     assert_string_equal(nexar_status_name(NEXAR_OK), "OK");
-    for (int i = -17; i <= 0; i++) {
+    for (int i = -19; i <= 0; i++) {
         assert_string_not_equal(nexar_status_name((nexar_status)i), "?");
         assert_string_not_equal(nexar_status_text((nexar_status)i), "?");
     }
-    assert_string_equal(nexar_status_name((nexar_status)-18), "?");
+    assert_string_equal(nexar_status_name((nexar_status)-20), "?");
     assert_string_equal(nexar_status_text((nexar_status)1), "?");
     for (int i = 0; i <= NEXAR_BOOL; i++) {
         assert_true(nexar_dtype_size((nexar_dtype)i) > 0);
