@@ -77,10 +77,11 @@ class Members:
 
     def shrink(self, *, timeout: float | None = None) -> Comm:
         """Makes a communicator of the ranks that are left, in their order: waits until the members have agreed that
-        each rank of it that is lost to this one is out.
+        each rank of it that is lost to this one, or to another, is out.
 
-        A collective of those who are left: each calls it, after a PeerLost, say.  If another rank dies meanwhile, the
-        next operation says so, and one shrinks again.  This communicator stays as it is, to be closed.
+        A collective of those who are left: each calls it, after a PeerLost, say.  If another rank dies meanwhile, it
+        begins again, or the next operation says so, and one shrinks again.  If a rank is lost, this communicator is
+        given up on all of its ranks: what they have in flight in it raises PeerLost, and it is to be closed.
 
         Raises:
             QuorumLost: for the configuration's `recovery_timeout` too few members were in reach to agree.
@@ -112,8 +113,10 @@ class Members:
         """The ranks that are gone, as far as this rank knows, by rank."""
         found: list[Failure] = []
         info = _api.nexar_failure(size=sizeof(_api.nexar_failure))
+        lock: Any = self.lock  # type: ignore[attr-defined]  # of Handle
         while True:
-            status = lib.nexar_comm_failure(self.pointer("failures"), len(found), byref(info))
+            with lock:
+                status = lib.nexar_comm_failure(self.pointer("failures"), len(found), byref(info))
             if status == _api.NEXAR_EAGAIN:
                 return found
             check(status)

@@ -158,7 +158,6 @@ static void fill(uint16_t port, struct nx_node_options *o)
                                   .linger = 20 * NX_S,
                                   .addresses = addresses};
     o->member = nx_member_defaults();
-    o->member.witnessed = false;
     o->member.quorum_wait = 2 * NX_S;
     o->join.seed_count = 1;
     loopback(&o->join.seeds[0], port);

@@ -74,6 +74,23 @@ def test_ranks_are_killed_one_after_the_other_and_the_rest_goes_on(start: Start,
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", ["shm", "auto"])
+def test_all_but_one_are_killed(start: Start, way: str) -> None:
+    """The dead of a host still vote: whoever is the last goes on, and need not be the first."""
+    for last in range(RANKS) if FULL else (0, 2, RANKS - 1):
+        process = begin(start, way, 1)
+        alive = set(range(RANKS))
+        until_members(process, alive)
+        while alive != {last}:
+            victims = random.sample(sorted(alive - {last}), random.randint(1, len(alive) - 1))
+            for victim in victims:
+                os.kill(pids(process)[victim], signal.SIGKILL)
+            alive -= set(victims)
+            until_members(process, alive)
+        end_well(process, {last})
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", WAYS)
 def test_two_are_killed_at_once(start: Start, way: str) -> None:
     """E1, E2: another dies while the others agree that the first is out."""

@@ -57,9 +57,11 @@ NEXAR_API nexar_status nexar_agree_start(nexar_comm *comm, uint64_t flag, const 
 NEXAR_API nexar_status nexar_agree_take(nexar_op *op, nexar_agreed *out, uint32_t *ranks, size_t cap);
 
 /** Makes a communicator of the ranks of `comm` that are members of the job, in their order: waits until each rank of it
- *  that is lost to this one is out by agreement.  A collective of those who are left: each calls it, after an operation
- *  has failed with NEXAR_EPEER, say; nobody waits for those who do not.  If another rank dies meanwhile the next
- *  operation says so, and one shrinks again, this communicator or the new one.  `comm` stays as it is, to be closed.
+ *  that is lost to this one, or to another, is out by agreement.  A collective of those who are left: each calls it,
+ *  after an operation has failed with NEXAR_EPEER, say; nobody waits for those who do not, but for the new rank 0.  If
+ *  a rank is lost, `comm` is given up on all of its ranks: what is in flight in it, and what begins later, ends with
+ *  NEXAR_EPEER; it is to be closed.  If another rank dies meanwhile, it begins again, or the next operation of the new
+ *  communicator says so, and one shrinks again, this communicator or the new one.
  *  @returns NEXAR_OK: *out is the caller's; NEXAR_EQUORUM: for the configuration's recovery_timeout too few members
  *           were in reach to agree; NEXAR_EPEER with this rank's own number: the others have excluded it;
  *           NEXAR_ETIMEDOUT, NEXAR_ECANCELLED, NEXAR_ECLOSED, NEXAR_EINVAL, NEXAR_ENOMEM, NEXAR_EDEADLK, NEXAR_EFORK

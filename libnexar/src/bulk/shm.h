@@ -14,6 +14,9 @@
 #define NX_SHM_RANKS 64
 /* More communicators of a host do without an area. */
 #define NX_SHM_AREAS 16
+/* The id of one area more, which is no communicator's: what is kept of the dead (cluster/record.h). */
+#define NX_SHM_RECORDS (UINT64_MAX - 1)
+#define NX_SHM_PLACES (NX_SHM_AREAS + 1)
 
 struct nx_shm;
 struct nx_shm_heaps;

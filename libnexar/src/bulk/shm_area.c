@@ -6,7 +6,7 @@
 
 static struct nx_shm_area *find(struct nx_shm *shm, uint64_t id, uint32_t *index)
 {
-    for (uint32_t i = 0; i < NX_SHM_AREAS; i++) {
+    for (uint32_t i = 0; i < NX_SHM_PLACES; i++) {
         struct nx_shm_area *area = &shm->seg.header->area[i];
 
         *index = i;
@@ -18,7 +18,7 @@ static struct nx_shm_area *find(struct nx_shm *shm, uint64_t id, uint32_t *index
 
 void *nx_shm_area_make(struct nx_shm *shm, uint64_t id, size_t nbytes)
 {
-    for (uint32_t i = 0; i < NX_SHM_AREAS && nbytes <= shm->seg.layout.area_nbytes; i++) {
+    for (uint32_t i = 0; i < NX_SHM_PLACES && nbytes <= shm->seg.layout.area_nbytes; i++) {
         struct nx_shm_area *area = &shm->seg.header->area[i];
         uint64_t none = 0;
 

@@ -36,7 +36,7 @@ void nx_shm_layout(uint32_t members, uint64_t heap_nbytes, struct nx_shm_layout 
     l->area_nbytes = (2 * members < 64 ? 2 * members * MiB : 64 * MiB) + members * 4 * KiB;
     l->rings = pages(sizeof(struct nx_shm_header));
     l->areas = l->rings + pairs * pages(nx_shm_ring_size(l->data));
-    l->heaps = (l->areas + NX_SHM_AREAS * l->area_nbytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    l->heaps = (l->areas + NX_SHM_PLACES * l->area_nbytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
     l->heap_nbytes = heap_nbytes;
     l->total = l->heaps + members * heap_nbytes;
 }

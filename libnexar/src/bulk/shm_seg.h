@@ -25,7 +25,7 @@ struct nx_shm_header {
     _Atomic uint32_t deaths;
     _Atomic uint8_t died[NX_SHM_RANKS]; /* in the order in which they did: member + 1; 0: none yet */
     _Atomic uint32_t reaching;          /* members that have mapped the heaps */
-    _Alignas(NX_SHM_LINE) struct nx_shm_area area[NX_SHM_AREAS];
+    _Alignas(NX_SHM_LINE) struct nx_shm_area area[NX_SHM_PLACES];
 };
 
 /* Where everything is. */

@@ -48,16 +48,40 @@ static void say(void *arg, const struct nx_uid *to, struct nx_member_msg *msg)
     nx_conn_drop(conn);
 }
 
-static struct nx_acceptor *record(void *arg, const struct nx_uid *dead)
+static bool writer_is_dead(void *arg, uint32_t world)
 {
-    (void)arg, (void)dead;
-    return NULL; /* nobody of this job votes for the dead */
+    struct nx_members *members = arg;
+
+    return world < members->net->config.size && members->owner->dead(members->owner_arg, world);
 }
 
-static bool commit(void *arg, const struct nx_uid *who, const struct nx_acceptor *own)
+/* Read again each time: another witness may have voted with it. */
+static struct nx_acceptor *record(void *arg, const struct nx_uid *dead)
 {
-    (void)arg, (void)who, (void)own;
-    return true; /* a process that comes back is another one: its memory is enough */
+    struct nx_members *members = arg;
+    uint32_t world = world_rank(members, dead);
+    struct nx_record *r = world == NEXAR_NO_RANK ? NULL : members->owner->record(members->owner_arg, world);
+
+    nx_acceptor_fini(&members->witnessed);
+    members->witnessed_of = *dead;
+    if (r == NULL || !nx_record_read(r, members->record_bytes, &members->witnessed_number, &members->witnessed))
+        return NULL;
+    return &members->witnessed;
+}
+
+static bool commit(void *arg, const struct nx_uid *who, const struct nx_acceptor *a)
+{
+    struct nx_members *members = arg;
+    struct nx_record_writer writer = {.self = members->net->config.rank, .dead = writer_is_dead, .arg = members};
+    bool own = nx_uid_same(who, &members->uid[members->net->config.rank]);
+    struct nx_record *r = members->owner->record(members->owner_arg, world_rank(members, who));
+
+    if (own && !members->recorded)
+        return true; /* nobody will vote for this process when it is dead: its memory is enough */
+    if (r == NULL || (!own && !nx_uid_same(who, &members->witnessed_of)))
+        return false;
+    return nx_record_write(r, members->record_bytes, &writer,
+                           own ? &members->record_number : &members->witnessed_number, a);
 }
 
 static void event(void *arg, const struct nx_member_event *event)
@@ -168,12 +192,18 @@ static void after(struct nx_members *members)
 
 /* ---- what happens ---- */
 
+/* A death is certain for the machine only where there is a record to vote with: the machine counts on such votes. */
+static bool is_witnessed(struct nx_members *members, uint32_t world)
+{
+    return members->owner->dead(members->owner_arg, world) && record(members, &members->uid[world]) != NULL;
+}
+
 /* Its connection has ended.  That its process has, may be seen later. */
 static void end_of(struct nx_members *members, uint32_t world, nx_time now)
 {
     uint8_t *fate = &members->fate[world];
 
-    if (*fate != NX_FATE_DEAD && members->owner->dead(members->owner_arg, world)) {
+    if (*fate != NX_FATE_DEAD && is_witnessed(members, world)) {
         *fate = NX_FATE_DEAD;
         nx_member_died(&members->machine, &members->uid[world], now);
     } else if (*fate < NX_FATE_GONE) {
@@ -303,17 +333,16 @@ bool nx_members_count(struct nx_members *members, uint64_t root)
     return true;
 }
 
-bool nx_members_shrunk(struct nx_members *members, uint32_t world, uint64_t id)
+void nx_members_shrunk(struct nx_members *members, uint32_t world, uint64_t id)
 {
     struct nx_shrunk *s;
 
     if (members == NULL || members->stopped)
-        return true;
+        return;
     s = &members->ready[world];
     s->id[s->count++ % NX_SHRUNK_KEPT] = id;
     members->changed = true;
     after(members);
-    return true;
 }
 
 bool nx_members_ready(const struct nx_members *members, uint32_t world, uint64_t id)
@@ -352,6 +381,7 @@ static void free_members(struct nx_members *members)
 
     while ((pos = nx_list_pop(&members->shrunk)) != NULL)
         nx_free(nx_container_of(pos, struct shrunk, link));
+    nx_acceptor_fini(&members->witnessed);
     nx_entry_drop(members->agreed);
     nx_entry_drop(members->first);
     nx_free(members->uid);
@@ -382,6 +412,7 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
     members->fate = nx_calloc(size, sizeof(*members->fate));
     members->ready = nx_calloc(size, sizeof(*members->ready));
     members->blamed_by = nx_calloc(size, sizeof(*members->blamed_by));
+    members->record_bytes = nx_record_bytes(size);
     nx_list_init(&members->waits);
     nx_list_init(&members->shrunk);
     nx_timer_init(&members->timer, tick);
@@ -397,6 +428,10 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
         free_members(members);
         return st;
     }
+    members->recorded = true;
+    members->recorded = commit(members, &uid[net->config.rank], &members->machine.own);
+    if (!members->recorded)
+        nx_debug("no record of this rank's votes is kept: nobody votes for it when it is dead");
     set_timer(members);
     *out = members;
     return NEXAR_OK;

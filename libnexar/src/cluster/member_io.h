@@ -6,6 +6,7 @@
 #define NX_CLUSTER_MEMBER_IO_H
 
 #include "cluster/member.h"
+#include "cluster/record.h"
 #include "net/net.h"
 
 struct nx_members_owner {
@@ -13,6 +14,9 @@ struct nx_members_owner {
     void (*out)(void *owner, uint32_t world, const char *why);
     /* Whether the kernel of this host says that its process has ended. */
     bool (*dead)(void *owner, uint32_t world);
+    /* Where the record of a rank of this host is kept (nx_record_bytes of the job's size), this one's or that of a dead
+     * one; NULL: nowhere. */
+    struct nx_record *(*record)(void *owner, uint32_t world);
 };
 
 /* Somebody waits for a decision; embedded in an op. */
@@ -55,6 +59,12 @@ struct nx_members {
     bool telling;
     bool is_short; /* too few are in reach */
     struct nx_list waits;
+    size_t record_bytes;
+    bool recorded;                /* there is a record of this rank's own votes */
+    uint32_t record_number;       /* of that */
+    struct nx_acceptor witnessed; /* the record that was read last, of a dead rank */
+    struct nx_uid witnessed_of;
+    uint32_t witnessed_number;
     struct nx_entry *agreed; /* the last that decided an agree() which nobody has taken; held */
     bool agreeing;           /* an op waits for it */
     struct nx_list shrunk;   /* struct shrunk; which communicators were, in which epoch */
@@ -94,8 +104,8 @@ uint64_t nx_members_times(const struct nx_members *members, uint64_t root);
 /* Once more.  False: no memory. */
 bool nx_members_count(struct nx_members *members, uint64_t root);
 
-/* A rank says that a shrunk communicator is there on it.  False never: it may be one that nobody here wants. */
-bool nx_members_shrunk(struct nx_members *members, uint32_t world, uint64_t id);
+/* A rank says that a shrunk communicator is there on it; it may be one that nobody here wants. */
+void nx_members_shrunk(struct nx_members *members, uint32_t world, uint64_t id);
 /* Whether it has said so. */
 bool nx_members_ready(const struct nx_members *members, uint32_t world, uint64_t id);
 /* Says so to a rank. */

@@ -83,9 +83,10 @@ static bool member(void *owner, uint32_t peer, const struct nx_message *m)
 
     if (m->kind == NX_KIND_PROCESS)
         return nx_kin_told(node->kin, peer, m->process.process);
-    if (m->kind == NX_KIND_SHRUNK)
-        return nx_members_shrunk(node->members, peer, m->shrunk.comm);
-    return nx_members_said(node->members, peer, m);
+    if (m->kind != NX_KIND_SHRUNK)
+        return nx_members_said(node->members, peer, m);
+    nx_members_shrunk(node->members, peer, m->shrunk.comm);
+    return true;
 }
 
 const struct nx_net_events nx_node_events = {
@@ -120,15 +121,37 @@ static bool member_dead(void *owner, uint32_t rank)
     return nx_kin_ended(node->kin, rank) || (index != UINT32_MAX && (nx_shm_dead(shm) >> index & 1) != 0);
 }
 
+static struct nx_record *member_record(void *owner, uint32_t rank)
+{
+    struct nx_node *node = owner;
+    uint32_t index = node->records == NULL ? UINT32_MAX : nx_shm_index(node->net.shm, rank);
+
+    return index == UINT32_MAX
+               ? NULL
+               : (struct nx_record *)(void *)(node->records + index * nx_record_bytes(node->net.config.size));
+}
+
+/* The lowest rank of the host makes them before the job has formed, and all find them after it. */
+void nx_node_find_records(struct nx_node *node, bool make)
+{
+    struct nx_shm *shm = node->net.shm;
+    size_t nbytes = nx_node_local_ranks(node) * nx_record_bytes(node->net.config.size);
+
+    if (shm != NULL && (make ? nx_shm_self(shm) == 0 : node->records == NULL))
+        node->records =
+            make ? nx_shm_area_make(shm, NX_SHM_RECORDS, nbytes) : nx_shm_area_find(shm, NX_SHM_RECORDS, nbytes);
+}
+
 nexar_status nx_node_open_members(struct nx_node *node)
 {
-    static const struct nx_members_owner owner = {.out = member_out, .dead = member_dead};
+    static const struct nx_members_owner owner = {.out = member_out, .dead = member_dead, .record = member_record};
     uint32_t size = node->net.config.size;
     struct nx_uid *uid = nx_calloc(size, sizeof(*uid));
     nexar_status st;
 
     if (uid == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory for the membership of %u ranks", size);
+    nx_node_find_records(node, false);
     for (uint32_t i = 0; node->mesh != NULL && i < size; i++) {
         if (i != node->net.config.rank && nx_node_is_near(node, i))
             nx_kin_tell(node->kin, i);

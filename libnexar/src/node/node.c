@@ -94,6 +94,7 @@ static void ways_settled(void *arg, const nexar_error *error)
     node->net.shm = nx_shm_shared(nx_way_self(&node->net, "shm"));
     if (node->net.shm != NULL)
         nx_near_begin(&node->comms);
+    nx_node_find_records(node, true);
     if (error == NULL)
         nx_joining_meshed(node->joining);
     else

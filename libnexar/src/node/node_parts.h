@@ -22,6 +22,7 @@ struct nx_node {
     struct nx_comms comms;
     nexar_comm *world; /* until it is handed out */
     struct nx_kin *kin;
+    uint8_t *records;           /* in the segment of this host: those of its ranks, see cluster/record.h; NULL: none */
     struct nx_members *members; /* once the job has formed */
     uint32_t *hosts;            /* owned; of each rank, the lowest rank of its host, once the roster is known */
     /* lock */
@@ -44,6 +45,8 @@ extern const struct nx_net_events nx_node_events;
 
 /* Whether a rank runs on this host; once the roster is known. */
 bool nx_node_is_near(void *node, uint32_t rank);
+/* After the ways are settled, and again when the job has formed. */
+void nx_node_find_records(struct nx_node *node, bool make);
 /* The job has formed.  NEXAR_ENOMEM. */
 nexar_status nx_node_open_members(struct nx_node *node);
 

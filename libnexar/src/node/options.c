@@ -90,7 +90,6 @@ static void set_membership(struct nx_member_config *m, const struct nx_config *c
     m->beat = c->heartbeat_ns;
     m->timeout = slow > m->timeout ? slow : m->timeout;
     m->quorum_wait = c->recovery_timeout_ns;
-    m->witnessed = false;
 }
 
 static nexar_status fill(struct nx_setup *setup)
