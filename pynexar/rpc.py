@@ -9,7 +9,7 @@ from . import errors
 from ._ffi import _api, lib
 from ._ffi.buffer import source
 from ._ffi.call import check, error_of, index, last_error, usage
-from .op import Op
+from .op import Op, handling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _MOST = _api.NEXAR_RPC_BYTES_MAX
 _AT_ONCE = 32_768  # C copies what is not larger: it needs the payload no longer than the call that starts it lasts
 _SLICE_NS = 200_000_000  # as in op.py
 _NOT_YET = (_api.NEXAR_EAGAIN, _api.NEXAR_EINTR)
+_SPARE = 4  # threads that stay, beyond those that are configured, for functions that wait for others
+_THREADS_MOST = 512  # of one communicator
 _here = threading.local()
 
 
@@ -73,8 +75,9 @@ class _Desk:
         self.functions: dict[int, tuple[str | int, Callable[[bytes], Any]]] = {}
         self.cookie = 0
         self.by_name: dict[str | int, int] = {}
-        self.threads: list[threading.Thread] = []
-        self.running = 0
+        self.base = lib.nexar_desk_threads(pointer)
+        self.running = 0  # threads
+        self.waiting = 0  # of these, in functions that wait for something of nexar
 
     def register(self, name: str | int, fn: Callable[[bytes], Any] | None) -> None:
         with self.lock:
@@ -96,20 +99,47 @@ class _Desk:
                 self.by_name[name] = cookie
             else:
                 self.by_name.pop(name, None)
-            if fn is not None and not self.threads:
-                for i in range(lib.nexar_desk_threads(self.pointer)):
-                    thread = threading.Thread(target=self._run, name=f"nexar-rpc-{i}", daemon=True)
-                    self.threads.append(thread)
-                    self.running += 1
-                    thread.start()
+            while fn is not None and self.running < self.base:
+                self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"nexar-rpc-{self.running}", daemon=True)
+        thread.start()
+        self.running += 1  # it takes the lock before it looks at this
+
+    def _is_one_too_many(self) -> bool:
+        if self.running - self.waiting <= self.base + _SPARE:
+            return False
+        with self.lock:
+            if self.running - self.waiting <= self.base + _SPARE:
+                return False
+            self.running -= 1
+            return True
+
+    def waits(self) -> None:
+        """A function is about to wait, perhaps for one that is called back: another thread takes its place."""
+        with self.lock:
+            self.waiting += 1
+            if self.pointer is not None and self.running - self.waiting < self.base and self.running < _THREADS_MOST:
+                try:
+                    self._start()
+                except RuntimeError:  # the system has no more: calls that come wait for those that are there
+                    pass
+
+    def waited(self) -> None:
+        with self.lock:
+            self.waiting -= 1
 
     def _run(self) -> None:
         info = _api.nexar_request_info(size=sizeof(_api.nexar_request_info))
         at, desk, following, forever = byref(info), self.pointer, lib.nexar_desk_next, _api.NEXAR_FOREVER
+        handling.desk = self
         while True:
             status = following(desk, forever, at)
             if status == _api.NEXAR_OK:
                 self._handle(info)
+                if self._is_one_too_many():
+                    return
             elif status != _api.NEXAR_EINTR:
                 break  # the communicator is closed
         with self.lock:
@@ -214,12 +244,14 @@ class Rpc:
         op = _api.nexar_op()
         try:
             _start(self, dest, name, payload, op)
-            while True:
-                status = lib.nexar_op_wait(op, _SLICE_NS)
-                if status == _api.NEXAR_OK:
-                    return _taken(op)
-                if status not in _NOT_YET:
-                    raise _failed(op)
+            desk = getattr(handling, "desk", None)
+            if desk is None:
+                return _wait(op)
+            desk.waits()
+            try:
+                return _wait(op)
+            finally:
+                desk.waited()
         finally:
             lib.nexar_op_close(op)  # cancels it, if something has interrupted the wait
 
@@ -233,6 +265,15 @@ class Rpc:
             return self._desk
 
 
+def _wait(op: _api.nexar_op) -> bytes:
+    while True:
+        status = lib.nexar_op_wait(op, _SLICE_NS)
+        if status == _api.NEXAR_OK:
+            return _taken(op)
+        if status not in _NOT_YET:
+            raise _failed(op)
+
+
 class _Call(Op):
     """A call; if it has failed on the other side, its error has the traceback of there."""
 
@@ -240,7 +281,8 @@ class _Call(Op):
 
     def wait(self, timeout: float | None = None) -> Any:
         """See Op.wait."""
-        if self._over or timeout is not None or lib.nexar_op_wait(self.pointer, _SLICE_NS) != _api.NEXAR_OK:
+        handles = getattr(handling, "desk", None) is not None
+        if self._over or handles or timeout is not None or lib.nexar_op_wait(self.pointer, _SLICE_NS) != _api.NEXAR_OK:
             return super().wait(timeout)
         self._end(None)
         return self._value
