@@ -22,7 +22,7 @@ from collections.abc import Callable
 OUTSTANDING = 64
 
 
-def rate(one: Callable[[], None], seconds: float) -> float:
+def rate(one: Callable[[], object], seconds: float) -> float:
     """How often per second; after a tenth of the time to get warm."""
     for span in (seconds / 10, seconds):
         n, begun = 0, time.perf_counter()
@@ -34,7 +34,7 @@ def rate(one: Callable[[], None], seconds: float) -> float:
     return result
 
 
-def report(single: Callable[[], None], several: Callable[[], None], seconds: float) -> None:
+def report(single: Callable[[], object], several: Callable[[], object], seconds: float) -> None:
     print(rate(single, seconds), rate(several, seconds), flush=True)
 
 
