@@ -1,4 +1,4 @@
-/* cluster/record.h - the record of an acceptor in memory that outlives its process: with it a witness votes for the dead.
+/* cluster/record.h - the record of an acceptor in memory that outlives its process: by it a witness votes for the dead.
  *
  * Two slots and a number: what is written goes to the other slot, and then the number says so; a process that is killed
  * at any instruction leaves what was before or what is after.  Whoever writes has read what it follows: else another
