@@ -174,6 +174,29 @@ OUT_OF_PLACE: dict[str, tuple[Bytes, str]] = {
         lambda _: framed("way_lost", way="shm", generation=1, useless=0, begun=9, open=bytes(16), why="\x1b[31m"),
         "way_lost that makes no sense",
     ),
+    "a process that is none": (lambda _: framed("process", process="4711 and more"), "process that makes no sense"),
+    "another list of members": (
+        lambda _: framed("member_beat", epoch=0, digest=bytes(16), stand=bytes(32)),
+        "it told another list of members for the same epoch",
+    ),
+    "half a stand": (lambda _: framed("member_beat", epoch=0, digest=bytes(16), stand=b"x"), "member_beat that makes"),
+    "a stand of 2**32 suspects": (
+        lambda _: framed("member_beat", epoch=0, digest=bytes(16), stand=bytes(20) + b"\xff" * 4 + bytes(8)),
+        "member_beat that makes no sense",
+    ),
+    "the vote of another": (
+        lambda _: framed("member_accept", epoch=0, round=1, rank=0, who=2),
+        "it told the vote of another",
+    ),
+    "the ballot of another": (
+        lambda _: framed("member_prepare", epoch=0, round=1, rank=2, who=0),
+        "it told a ballot that is not its own",
+    ),
+    "a round far beyond": (
+        lambda _: framed("member_prepare", epoch=0, round=1 << 20, rank=1, who=0),
+        "it told a round far beyond all others",
+    ),
+    "a chain that is none": (lambda _: framed("member_chain", form=1, entries=b"x"), "member_chain that makes no sense"),
     "an order far ahead": (lambda j: p2p(j, 0, order=1 << 30), "out of turn"),
     "an order behind": (lambda j: p2p(j, 0, order=2**32 - 1), "out of turn"),
     "an order twice": (lambda j: p2p(j, 0, order=5) * 2, "out of turn"),
@@ -282,6 +305,9 @@ WAITING: dict[str, Bytes] = {
     "communicators given up": lambda j: numbered(
         j, 5_000, lambda i: framed("comm_aborted", comm=i + 1000, rank=1, reason="why not" * 20)
     ),
+    "communicators that shrink": lambda j: numbered(j, 5_000, lambda i: framed("comm_shrinks", comm=i + 1000, lost=0)),
+    "communicators that were shrunk": lambda j: numbered(j, 20_000, lambda i: framed("shrunk", comm=i + 1000)),
+    "ballots": lambda j: numbered(j, 900, lambda i: framed("member_prepare", epoch=0, round=i + 1, rank=1, who=0)),
     "heartbeats": lambda _: 20_000 * framed("heartbeat", timestamp_ns=1),
     "news that the job has formed": lambda _: 20_000 * framed("join_go"),
 }

@@ -249,6 +249,14 @@ void nx_member_tick(struct nx_member *m, nx_time now)
         nx_ballot_watch_quorum(m, now);
 }
 
+void nx_member_heard(struct nx_member *m, const struct nx_uid *peer, nx_time now)
+{
+    uint32_t rank = nx_member_rank(m, peer);
+
+    if (rank != NX_NO_RANK_IN)
+        m->mate[rank].heard = now;
+}
+
 void nx_member_closed(struct nx_member *m, const struct nx_uid *peer, nx_time now)
 {
     uint32_t rank = nx_member_rank(m, peer);

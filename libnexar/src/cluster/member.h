@@ -124,6 +124,8 @@ void nx_member_fini(struct nx_member *m);
 /* Time passes: to be called 8 times a second or so.  What has arrived should be said first. */
 void nx_member_tick(struct nx_member *m, nx_time now);
 void nx_member_said(struct nx_member *m, const struct nx_uid *from, struct nx_member_msg *msg, nx_time now);
+/* Its host was heard, by whatever it sends: that is no silence. */
+void nx_member_heard(struct nx_member *m, const struct nx_uid *peer, nx_time now);
 /* Its connection was reset, and is refused: a strong suspicion, no more. */
 void nx_member_closed(struct nx_member *m, const struct nx_uid *peer, nx_time now);
 /* The kernel of this host says that it is dead: certain, and final. */

@@ -88,8 +88,6 @@ static void event(void *arg, const struct nx_member_event *event)
 {
     struct nx_members *members = arg;
     uint32_t world;
-    nexar_status st;
-    nexar_conn *conn;
 
     switch (event->kind) {
     case NX_MEMBER_INSTALLED:
@@ -107,11 +105,8 @@ static void event(void *arg, const struct nx_member_event *event)
         break;
     case NX_MEMBER_LIE:
         world = world_rank(members, &event->who);
-        nx_warn("rank %u is no honest member: %s", world, event->why);
-        conn = world == NEXAR_NO_RANK ? NULL : nx_peer_conn(members->net->peer[world], &st);
-        if (conn != NULL)
-            nx_conn_fault(conn, "it told %s", event->why);
-        nx_conn_drop(conn);
+        members->liar = world == NEXAR_NO_RANK ? 0 : world + 1;
+        members->lie = event->why;
         break;
     }
 }
@@ -184,8 +179,26 @@ static void set_timer(struct nx_members *members)
         nx_timer_set(&members->timer, busy ? nx_now() + TICK : m->next_beat);
 }
 
+/* Not from within the machine, which hears of the end of the connection. */
+static void cut_liar(struct nx_members *members)
+{
+    uint32_t world = members->liar - 1;
+    nexar_status st;
+    nexar_conn *conn;
+
+    if (members->liar == 0)
+        return;
+    members->liar = 0;
+    nx_warn("rank %u is no honest member: it told %s", world, members->lie);
+    conn = nx_peer_conn(members->net->peer[world], &st);
+    if (conn != NULL)
+        nx_conn_fault(conn, "it told %s", members->lie);
+    nx_conn_drop(conn);
+}
+
 static void after(struct nx_members *members)
 {
+    cut_liar(members);
     tell(members);
     set_timer(members);
 }
@@ -218,7 +231,9 @@ static void tick(struct nx_timer *timer)
     nx_time now = nx_now();
 
     for (uint32_t i = 0; i < members->net->config.size; i++) {
-        if (members->fate[i] != NX_FATE_HERE && !members->out[i])
+        if (members->fate[i] == NX_FATE_HERE)
+            nx_member_heard(&members->machine, &members->uid[i], now); /* else its connection had ended */
+        else if (!members->out[i])
             end_of(members, i, now);
     }
     nx_member_tick(&members->machine, now);
@@ -432,6 +447,10 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
     members->recorded = commit(members, &uid[net->config.rank], &members->machine.own);
     if (!members->recorded)
         nx_debug("no record of this rank's votes is kept: nobody votes for it when it is dead");
+    for (uint32_t i = 0; i < size; i++) { /* some may be gone already */
+        if (i != net->config.rank && nx_lane_peer_status(&net->lanes, i) != NEXAR_OK)
+            members->fate[i] = NX_FATE_LEFT;
+    }
     set_timer(members);
     *out = members;
     return NEXAR_OK;

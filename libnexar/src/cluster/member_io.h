@@ -55,7 +55,9 @@ struct nx_members {
     uint32_t *blamed_by; /* owned; by world rank: who has said last that it has lost it, + 1; 0: nobody */
     uint8_t *fate;       /* owned; by world rank: what the machine knows of its end, enum nx_fate */
     bool stopped;
-    bool changed; /* an entry was put in force, or the open agree() was decided: somebody is to be told */
+    uint32_t liar;   /* world rank + 1 of one whose connection is to be closed; 0: none */
+    const char *lie; /* what it told */
+    bool changed;    /* an entry was put in force, or the open agree() was decided: somebody is to be told */
     bool telling;
     bool is_short; /* too few are in reach */
     struct nx_list waits;
