@@ -35,10 +35,10 @@ KILLED = """
     import pynexar as nx
 
     with nx.init() as comm:
-        comm.register("never", lambda payload: print("called", flush=True) or threading.Event().wait() or b"")
+        comm.register("never", lambda _: print("called\\n", end="", flush=True) or threading.Event().wait() or b"")
         comm.register("fine", lambda payload: payload)
         comm.barrier()
-        print("works:", os.getpid(), flush=True)
+        print(f"works: {os.getpid()}\\n", end="", flush=True)
         if comm.rank == 2:
             comm.recv(bytearray(1), 0)
         try:

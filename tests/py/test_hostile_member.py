@@ -196,7 +196,7 @@ OUT_OF_PLACE: dict[str, tuple[Bytes, str]] = {
         lambda _: framed("member_prepare", epoch=0, round=1 << 20, rank=1, who=0),
         "it told a round far beyond all others",
     ),
-    "a chain that is none": (lambda _: framed("member_chain", form=1, entries=b"x"), "member_chain that makes no sense"),
+    "a chain that is none": (lambda _: framed("member_chain", form=1, entries=b"x"), "member_chain that makes no"),
     "an order far ahead": (lambda j: p2p(j, 0, order=1 << 30), "out of turn"),
     "an order behind": (lambda j: p2p(j, 0, order=2**32 - 1), "out of turn"),
     "an order twice": (lambda j: p2p(j, 0, order=5) * 2, "out of turn"),

@@ -134,7 +134,8 @@ bool nx_tcp_hello_read(const uint8_t bytes[NEXAR_BULK_HEAD_MAX], struct nx_tcp_h
     h->stream = nx_load32(bytes + 12);
     h->token = nx_load64(bytes + 16);
     memcpy(h->mac, bytes + 32, sizeof(h->mac));
-    return memcmp(bytes, magic, sizeof(magic)) == 0 && nx_load64(bytes + 24) == 0;
+    return memcmp(bytes, magic, sizeof(magic)) == 0 && nx_load64(bytes + 24) == 0 && nx_load64(bytes + 64) == 0 &&
+           nx_load64(bytes + 72) == 0;
 }
 
 /* ---- words ---- */

@@ -213,8 +213,12 @@ static void test_preamble_and_hello(void **state)
     assert_true(nx_tcp_hello_read(bytes, &back));
     assert_true(back.from == 3 && back.to == 70000 && back.stream == 2 && back.token == hello.token);
     assert_memory_equal(back.mac, hello.mac, sizeof(hello.mac));
-    bytes[30] = 1;
-    assert_false(nx_tcp_hello_read(bytes, &back));
+    for (int i = 24; i < NEXAR_BULK_HEAD_MAX; i = i == 31 ? 64 : i + 1) { /* what is not used is zero */
+        bytes[i] = 1;
+        assert_false(nx_tcp_hello_read(bytes, &back));
+        bytes[i] = 0;
+    }
+    assert_true(nx_tcp_hello_read(bytes, &back));
     nx_tcp_preamble_write(bytes, 77, 5);
     assert_true(nx_tcp_preamble_read(bytes, &token, &stream));
     assert_int_equal(token, 77);
