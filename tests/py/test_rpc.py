@@ -329,6 +329,7 @@ def test_abort_ends_calls() -> None:
             child.abort("enough")
         with pytest.raises(nx.Closed):
             op.wait()
+        comm.barrier()  # no answer overtakes the abort
         hold.set()
         child.close()
         comm.barrier()

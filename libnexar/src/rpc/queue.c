@@ -159,6 +159,7 @@ nexar_status nx_desk_take(struct nexar_desk *desk, struct nx_desk_queue *queue, 
             nx_unlock(&rpc->lock);
             refuse_late(*out);
             *out = NULL;
+            nx_rpc_room(rpc); /* it may be long until the next is taken */
             st = NEXAR_OK;
             nx_lock(&rpc->lock);
         }

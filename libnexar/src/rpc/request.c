@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EARLY_MAX = 1024, AT_ONCE = 4096 };
+enum { AT_ONCE = 4096 };
 
 static struct nexar_request *find(struct nx_rpc *rpc, uint32_t peer, uint64_t id)
 {
@@ -114,6 +114,7 @@ static void end_some(struct nx_rpc *rpc, uint32_t peer, uint64_t comm, nexar_sta
     struct nx_list gone;
     struct nx_hash_node *node, *next;
     struct nx_list *pos;
+    bool room;
 
     nx_list_init(&gone);
     nx_lock(&rpc->lock);
@@ -127,6 +128,7 @@ static void end_some(struct nx_rpc *rpc, uint32_t peer, uint64_t comm, nexar_sta
             nx_list_push_back(&gone, &request->link);
     }
     nx_unlock(&rpc->lock);
+    room = !nx_list_empty(&gone);
     while ((pos = nx_list_pop(&gone)) != NULL) {
         struct nexar_request *request = nx_container_of(pos, struct nexar_request, link);
 
@@ -135,6 +137,8 @@ static void end_some(struct nx_rpc *rpc, uint32_t peer, uint64_t comm, nexar_sta
         else
             nx_request_free(request);
     }
+    if (room)
+        nx_rpc_room(rpc);
 }
 
 void nx_requests_peer_gone(struct nx_rpc *rpc, uint32_t peer)
@@ -238,6 +242,10 @@ static nexar_status answer(struct nexar_request *request, enum nx_rpc_code code,
             st = send_self(request, buf, n, bytes);
         else if (!send_now(request, buf, n, bytes))
             st = send_large(request, buf, n, bytes);
+        if (st == NEXAR_ENOMEM) { /* rather that than silence */
+            tail.code = NX_RPC_NO_MEMORY;
+            nx_rpc_notice(rpc, request->peer, &tail, NULL, 0);
+        }
         nx_rpc_leave(rpc);
     }
     nx_request_free(request);

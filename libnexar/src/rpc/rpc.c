@@ -107,9 +107,14 @@ static void slot_done(struct nx_recv *recv, nexar_status status)
         nx_free(recv->dst);
         recv->dst = NULL;
     }
-    if (status == NEXAR_EMSGSIZE) {
-        nx_log(NEXAR_LOG_WARN, "rank %u sent a call of %llu bytes, %d are allowed: thrown away", recv->from,
-               (unsigned long long)recv->len, NX_RPC_MOST);
+    /* It would be met again, without end, if it stayed. */
+    if (status == NEXAR_EMSGSIZE || status == NEXAR_ENOMEM) {
+        if (status == NEXAR_EMSGSIZE)
+            nx_log(NEXAR_LOG_WARN, "rank %u sent a call of %llu bytes, %d are allowed: thrown away", recv->from,
+                   (unsigned long long)recv->len, NX_RPC_MOST);
+        else
+            nx_log(NEXAR_LOG_WARN, "no memory for a call of %llu bytes from rank %u: thrown away",
+                   (unsigned long long)recv->len, recv->from);
         nx_lane_discard(
             &rpc->net->lanes,
             &(struct nx_key){.peer = recv->from, .lane = NX_LANE_P2P, .scope = NX_RPC_SCOPE, .id = recv->key.id});
