@@ -88,6 +88,8 @@ def test_calls_that_disagree_are_found_in_the_dumps(job: Callable[[int], list[Ra
     members[2].begin("comm.all_reduce(np.ones(5, np.float32))")
     for member in members:
         assert fails(member).name == "Mismatch"
+    for rank, member in enumerate(members):  # a thread writes them
+        member.until_logged(f"wrote .*nexar-{rank}.json", 0, timeout=60)
     found = analysis(tmp_path / "dumps")
     [finding] = [f for f in found["findings"] if f["kind"] == "mismatch"]
     assert finding["seq"] == 1
