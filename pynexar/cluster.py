@@ -5,6 +5,7 @@ from __future__ import annotations
 from ctypes import byref, c_uint32, sizeof
 from typing import NamedTuple
 
+from . import launched
 from ._ffi import _api, lib
 from ._ffi.call import check, usage
 
@@ -153,4 +154,8 @@ def _shrunk(op: Op) -> Comm:
         comm.give_up(made, lib.nexar_comm_close)
         raise
     op.comm.made.add(comm)
+    if launched.listens():
+        from .elastic import tell_launcher
+
+        tell_launcher(comm)
     return comm

@@ -14,6 +14,7 @@ from ._ffi.call import check, index, last_error, options, usage
 from ._handle import Handle
 from .cluster import Members, MembersNb
 from .collectives import Collectives, CollectivesNb
+from .elastic import Elastic
 from .groups import Groups
 from .hot import Cache
 from .objects import Objects, ObjectsNb
@@ -41,9 +42,9 @@ class NonBlocking(CollectivesNb, P2pNb, ObjectsNb, RpcNb, MembersNb):
         self._comm = comm
 
 
-class Comm(Collectives, P2p, Objects, Rpc, Groups, Members, Preparing, Handle):
+class Comm(Collectives, P2p, Objects, Rpc, Groups, Members, Elastic, Preparing, Handle):
     """An ordered set of ranks that work together; made by nexar.init() and nexar.local_cluster(), and from others by
-    split(), split_by_host(), dup() and shrink().
+    split(), split_by_host(), dup(), shrink() and elastic_checkpoint().
 
     A context manager.  Several threads may use one; collectives must be called in the same order on all ranks.
 

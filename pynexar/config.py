@@ -50,6 +50,9 @@ class Config:
         recovery_timeout: how long too few members may be in reach before that is an error
         rpc_threads: threads that handle calls, of each communicator with functions
         rpc_queue: calls that wait for a thread before their senders are held back
+        elastic: ranks may join and leave after the job has formed; see Comm.elastic_checkpoint
+        min_world: of an elastic job: with fewer ranks a checkpoint waits for others to join
+        max_world: of an elastic job: with so many ranks nobody joins
     """
 
     rank: int | None = None
@@ -79,6 +82,9 @@ class Config:
     recovery_timeout: float | None = None
     rpc_threads: int | None = None
     rpc_queue: int | None = None
+    elastic: bool | None = None
+    min_world: int | None = None
+    max_world: int | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.
@@ -95,7 +101,7 @@ class Config:
         return out
 
 
-def merged(config: Config | None, join: str | None, timeout: float | None) -> Config:
+def merged(config: Config | None, join: str | None, timeout: float | None, elastic: bool | None) -> Config:
     """What the arguments of init() say.
 
     Raises:
@@ -108,6 +114,8 @@ def merged(config: Config | None, join: str | None, timeout: float | None) -> Co
         config = dataclasses.replace(config, join=join)
     if timeout is not None:
         config = dataclasses.replace(config, join_timeout=timeout)
+    if elastic is not None:
+        config = dataclasses.replace(config, elastic=elastic)
     return config
 
 
@@ -184,6 +192,10 @@ def _to_c(value: Any, name: str, field: str) -> int | bytes:
         if not isinstance(value, str) or "\0" in value:
             usage(f"{name} is {value!r}; it must be text")
         return value.encode()
+    if field == "elastic":
+        if not isinstance(value, bool):
+            usage(f"{name} is {value!r}; it must be True or False")
+        return int(value)
     bits = 64 if _C_FIELDS[field] is c_uint64 else 32
     number = index(value, name, "", 1 << bits)
     return number + 1 if field.endswith("_plus_one") else number

@@ -3,6 +3,9 @@
 The order of exits is not the order of failures: a rank that raises says goodbye to the others, which fail in their
 turn and may be gone before it.  So a rank under `nexar run` writes one line into a pipe when an exception leaves its
 communicator or its program.  Nothing else depends on it.
+
+A rank of an elastic job also says where the job is now, each time that it has formed anew, so that the launcher can
+start others.
 """
 
 from __future__ import annotations
@@ -46,6 +49,21 @@ def report(error: BaseException) -> None:
             os.write(fd, f"{os.environ['NEXAR_LOCAL_RANK']} {_failed_at} {type(error).__name__}\n".encode()[:512])
     except (AttributeError, KeyError, OSError):  # an exception without a __dict__; a launcher that is gone
         pass
+
+
+def tell_join(join: str) -> None:
+    """Tells the launcher the join string of an elastic job, as it is now."""
+    try:
+        fd = _pipe()
+        if fd >= 0 and os.getpid() == _pid:
+            os.write(fd, f"{os.environ['NEXAR_LOCAL_RANK']} join {join}\n".encode())
+    except (KeyError, OSError):  # a launcher that is gone
+        pass
+
+
+def listens() -> bool:
+    """Whether there is a launcher that wants to know."""
+    return _pipe() >= 0
 
 
 def failed_at() -> int:

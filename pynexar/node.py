@@ -24,7 +24,9 @@ T = TypeVar("T")
 _SLICE_NS = 200_000_000  # of joining, between two looks for signals
 
 
-def init(join: str | None = None, *, timeout: float | None = None, config: Config | None = None) -> Comm:
+def init(
+    join: str | None = None, *, timeout: float | None = None, elastic: bool | None = None, config: Config | None = None
+) -> Comm:
     """Joins the job and returns the communicator of all its ranks; blocks until every rank is connected with every
     other.
 
@@ -34,6 +36,8 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
     Args:
         join: join string of a seed, instead of the environment
         timeout: seconds for all ranks to come; the same as Config.join_timeout
+        elastic: True: the job lets others join and leave, see Comm.elastic_checkpoint; if it has formed already, this
+            waits for the next checkpoint of its members.  The same as Config.elastic
         config: what else is to be set from here
 
     Raises:
@@ -42,7 +46,7 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
         Timeout: not all ranks came; the text names those that are missing.
         PeerLost: a rank, or the seed, was lost meanwhile.
     """
-    options = _options(config, join, timeout)
+    options = _options(config, join, timeout, elastic)
     launched.watch()
     joining, made = _api.nexar_joining(), _api.nexar_comm()
     comm = Comm.__new__(Comm)
@@ -62,13 +66,15 @@ def init(join: str | None = None, *, timeout: float | None = None, config: Confi
         lib.nexar_join_close(joining)
 
 
-def _options(config: Config | None, join: str | None = None, timeout: float | None = None) -> _api.nexar_config:
+def _options(
+    config: Config | None, join: str | None = None, timeout: float | None = None, elastic: bool | None = None
+) -> _api.nexar_config:
     """What C is told.  Where nothing is set from here, config.py, which is dear to load, is not."""
-    if config is None and join is None and timeout is None:
+    if config is None and join is None and timeout is None and elastic is None:
         return _api.nexar_config(size=sizeof(_api.nexar_config))
     from .config import merged
 
-    return merged(config, join, timeout).to_c()
+    return merged(config, join, timeout, elastic).to_c()
 
 
 class LocalCluster(Sequence[Comm]):

@@ -53,6 +53,19 @@ class Seed(Handle):
         with self.lock:
             return short_text(lib.nexar_seed_join_string, self.pointer("join_string"))
 
+    def point_to(self, join_string: str) -> None:
+        """Of an elastic job that has formed: tells where its members are now, by the join string of one of them
+        (Comm.join_string).  Whoever comes to this seed is sent there; until then it is to those that formed the job.
+
+        Raises:
+            UsageError: the job is not elastic, or has not formed.
+            ConfigError: that is no join string.
+        """
+        if not isinstance(join_string, str):
+            usage(f"join_string is {type(join_string).__name__}; it must be text", "point_to")
+        with self.lock:
+            check(lib.nexar_seed_point_to(self.pointer("point_to"), join_string.encode()))
+
     def wait(self, timeout: float | None = None) -> None:
         """Returns when all ranks have joined and are connected with each other.
 

@@ -147,6 +147,10 @@ class nexar_splitting(c_void_p):
     pass
 
 
+class nexar_elastic(c_void_p):
+    pass
+
+
 class nexar_seed(c_void_p):
     pass
 
@@ -296,6 +300,10 @@ class nexar_config(Structure):
     recovery_timeout_ns: int
     rpc_threads: int
     rpc_queue: int
+    elastic: int
+    min_world: int
+    max_world: int
+    reserved_2: int
     _fields_ = (
         ("size", c_uint32),
         ("rank_plus_one", c_uint32),
@@ -326,6 +334,10 @@ class nexar_config(Structure):
         ("recovery_timeout_ns", c_int64),
         ("rpc_threads", c_uint64),
         ("rpc_queue", c_uint64),
+        ("elastic", c_uint32),
+        ("min_world", c_uint32),
+        ("max_world", c_uint32),
+        ("reserved_2", c_uint32),
     )
 
 
@@ -535,6 +547,12 @@ class Library:
     nexar_conn_recv_raw_tagged: Callable[[Optional[nexar_conn], int, Optional[int], int, Any, Any, Any], int]
     nexar_conn_ext_set: Callable[[Optional[nexar_conn], Any, Optional[int], Any], int]
     nexar_conn_ext_get: Callable[[Optional[nexar_conn], Any], Optional[int]]
+    nexar_elastic_checkpoint: Callable[[Optional[nexar_comm], Any, Any], int]
+    nexar_comm_leave: Callable[[Optional[nexar_comm], Any], int]
+    nexar_elastic_start: Callable[[Optional[nexar_comm], int, Any, Any], int]
+    nexar_elastic_wait: Callable[[Optional[nexar_elastic], int, Any], int]
+    nexar_elastic_close: Callable[[Optional[nexar_elastic]], None]
+    nexar_comm_join_string: Callable[[Optional[nexar_comm], Any, int], int]
     nexar_init: Callable[[Any, Any], int]
     nexar_join_start: Callable[[Any, Any], int]
     nexar_join_wait: Callable[[Optional[nexar_joining], int, Any], int]
@@ -543,6 +561,7 @@ class Library:
     nexar_seed_open: Callable[[Optional[bytes], int, Any, Any], int]
     nexar_seed_join_string: Callable[[Optional[nexar_seed], Any, int], int]
     nexar_seed_wait: Callable[[Optional[nexar_seed], int], int]
+    nexar_seed_point_to: Callable[[Optional[nexar_seed], Optional[bytes]], int]
     nexar_seed_close: Callable[[Optional[nexar_seed]], None]
     nexar_prepared_run: Callable[[Any], int]
     nexar_gate_shut: Callable[[Any], None]
@@ -898,6 +917,12 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ),
     ("nexar_conn_ext_set", c_int, (nexar_conn, POINTER(nexar_ext_key), c_void_p, nexar_ext_free)),
     ("nexar_conn_ext_get", c_void_p, (nexar_conn, POINTER(nexar_ext_key))),
+    ("nexar_elastic_checkpoint", c_int, (nexar_comm, POINTER(nexar_call_opts), POINTER(nexar_comm))),
+    ("nexar_comm_leave", c_int, (nexar_comm, POINTER(nexar_call_opts))),
+    ("nexar_elastic_start", c_int, (nexar_comm, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_elastic))),
+    ("nexar_elastic_wait", c_int, (nexar_elastic, c_int64, POINTER(nexar_comm))),
+    ("nexar_elastic_close", None, (nexar_elastic,)),
+    ("nexar_comm_join_string", c_int, (nexar_comm, c_char_p, c_size_t)),
     ("nexar_init", c_int, (POINTER(nexar_config), POINTER(nexar_comm))),
     ("nexar_join_start", c_int, (POINTER(nexar_config), POINTER(nexar_joining))),
     ("nexar_join_wait", c_int, (nexar_joining, c_int64, POINTER(nexar_comm))),
@@ -906,6 +931,7 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("nexar_seed_open", c_int, (c_char_p, c_uint32, POINTER(nexar_config), POINTER(nexar_seed))),
     ("nexar_seed_join_string", c_int, (nexar_seed, c_char_p, c_size_t)),
     ("nexar_seed_wait", c_int, (nexar_seed, c_int64)),
+    ("nexar_seed_point_to", c_int, (nexar_seed, c_char_p)),
     ("nexar_seed_close", None, (nexar_seed,)),
     ("nexar_prepared_run", c_int32, (POINTER(nexar_prepared),)),
     ("nexar_gate_shut", None, (POINTER(nexar_gate),)),

@@ -61,12 +61,13 @@ _DESCRIPTION = """
 15 elastic_checkpoint_ack: u64 epoch, pairs joining, u32s leaving, u32 new_world_size
 16 relay: u32 src_rank, u32 final_dest, u64 tag, bytes payload
 64 join_hello: u16 version, u32 rank_plus_one, u32 world_size, u32 local_rank_plus_one, u32 local_size, \
-bytes nonce, bytes group, text software
+bytes nonce, bytes group, text software, u32 formation
 65 join_challenge: bytes nonce, bytes proof
 66 join_proof: bytes proof, bytes csr
-67 join_welcome: u32 rank, u32 world_size, bytes cluster, bytes certificate, bytes ca
-68 join_listen: pairs addresses
-69 roster: pairs addresses, bytes nodes, bytes groups
+67 join_welcome: u32 rank, u32 world_size, bytes cluster, bytes certificate, bytes ca, bytes authority, \
+u32 formation
+68 join_listen: pairs addresses, pairs lobby
+69 roster: pairs addresses, bytes nodes, bytes groups, pairs lobbies
 70 join_ready: u32 rank
 71 join_go:
 72 abort: u16 code, u32 rank, text reason
@@ -88,6 +89,7 @@ bytes nonce, bytes group, text software
 88 process: text process
 89 shrunk: u64 comm
 90 comm_shrinks: u64 comm, u32 lost
+91 join_redirect: pairs addresses
 96 member_beat: u64 epoch, bytes digest, bytes stand
 97 member_prepare: u64 epoch, u32 round, u32 rank, u32 who
 98 member_promise: u64 epoch, u32 round, u32 rank, u32 who, bytes accepted, bytes stand

@@ -40,6 +40,10 @@ typedef struct nexar_config {
     int64_t recovery_timeout_ns; /**< how long too few members may be in reach before that is an error */
     uint64_t rpc_threads;        /**< threads that handle calls, of each communicator with functions, see nexar/rpc.h */
     uint64_t rpc_queue;          /**< calls that wait for a thread before their senders are held back */
+    uint32_t elastic;            /**< 1: ranks may join and leave after the job has formed, see nexar/elastic.h */
+    uint32_t min_world;          /**< of such a job: with fewer ranks a checkpoint waits for others; 0: 1 */
+    uint32_t max_world;          /**< of such a job: with so many ranks nobody joins; 0: no limit */
+    uint32_t reserved_2;         /**< 0 */
 } nexar_config;
 
 /** One row of the table of settings.  Strings are static or live as long as the library. */

@@ -8,6 +8,7 @@
 #include "nexar/comm.h"
 #include "nexar/config.h"
 #include "nexar/conn.h"
+#include "nexar/elastic.h"
 #include "nexar/node.h"
 #include "nexar/op.h"
 #include "nexar/prepared.h"

@@ -57,6 +57,11 @@ NEXAR_API nexar_status nexar_seed_join_string(const nexar_seed *seed, char *text
  *  @threads any */
 NEXAR_API nexar_status nexar_seed_wait(nexar_seed *seed, int64_t timeout_ns);
 
+/** Of a job with `elastic` that has formed: tells the seed where its members are now, by a join string of one of them
+ *  (nexar_comm_join_string); whoever comes to the seed is sent there.  Until then it is to those that formed the job.
+ *  @returns NEXAR_OK, NEXAR_EINVAL, NEXAR_ECONFIG (that is no join string).  @threads any */
+NEXAR_API nexar_status nexar_seed_point_to(nexar_seed *seed, const char *join_string);
+
 /** Ends the seed.  A job that has formed goes on without it.  @returns nothing; NULL is legal.  @threads any */
 NEXAR_API void nexar_seed_close(nexar_seed *seed);
 

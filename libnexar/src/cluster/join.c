@@ -175,6 +175,7 @@ static void on_welcome(struct nx_join_machine *m, const struct nx_msg_join_welco
 
     m->rank = welcome->rank;
     m->size = welcome->world_size;
+    m->formation = welcome->formation;
     if (m->size > NX_RANKS_MAX || m->rank >= m->size) {
         nx_fail(NEXAR_EPROTO, "the seed at %s gave rank %u of %u", m->seed, m->rank, m->size);
         give_up_last(m);
@@ -188,6 +189,17 @@ static void on_welcome(struct nx_join_machine *m, const struct nx_msg_join_welco
     m->ops->send(m->arg, &out);
 }
 
+/* The job has formed, and grows: others know more. */
+static void on_redirect(struct nx_join_machine *m, const struct nx_msg_join_redirect *redirect)
+{
+    if (m->ops->redirect(m->arg, &redirect->addresses) != NEXAR_OK) {
+        give_up_last(m);
+        return;
+    }
+    m->sent_on = true;
+    m->ops->disconnect(m->arg, false); /* nx_join_disconnected follows */
+}
+
 /* False: it is out of place. */
 static bool take(struct nx_join_machine *m, const struct nx_message *message, const uint8_t *archive, size_t n)
 {
@@ -197,6 +209,8 @@ static bool take(struct nx_join_machine *m, const struct nx_message *message, co
         on_challenge(m, &message->join_challenge, archive, n);
     } else if (message->kind == NX_KIND_JOIN_WELCOME && m->state == NX_JOIN_PROVING) {
         on_welcome(m, &message->join_welcome);
+    } else if (message->kind == NX_KIND_JOIN_REDIRECT && m->state == NX_JOIN_PROVING && !m->sent_on) {
+        on_redirect(m, &message->join_redirect);
     } else if (message->kind == NX_KIND_ROSTER && m->state == NX_JOIN_LISTENING) {
         m->state = NX_JOIN_MESHING;
         if (m->ops->mesh(m->arg, &message->roster) != NEXAR_OK)
@@ -238,8 +252,11 @@ void nx_join_disconnected(struct nx_join_machine *m, nexar_status status, const 
 
     if (over(m))
         return;
-    snprintf(m->last, sizeof(m->last), "%s", m->full ? "the job there has all its ranks" : why);
-    m->full = false;
+    snprintf(m->last, sizeof(m->last), "%s",
+             m->full      ? "the job there has all its ranks"
+             : m->sent_on ? "it knows of others that let in"
+                          : why);
+    m->full = m->sent_on = false;
     if (m->state == NX_JOIN_LEAVING) {
         error = m->error;
         if (m->ready)

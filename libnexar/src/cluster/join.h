@@ -33,6 +33,8 @@ struct nx_join_ops {
                           struct nx_msg_join_proof *out);
     /* Takes rank and certificate, starts to listen, fills in where. */
     nexar_status (*welcome)(void *arg, const struct nx_msg_join_welcome *welcome, struct nx_msg_join_listen *out);
+    /* The job is where these seeds say: the next attempts go there first.  NEXAR_EPROTO. */
+    nexar_status (*redirect)(void *arg, const struct nx_pairs *addresses);
     /* Starts to connect with all others; nx_join_meshed or nx_join_mesh_failed follows. */
     nexar_status (*mesh)(void *arg, const struct nx_msg_roster *roster);
     /* The end: NX_JOIN_DONE or NX_JOIN_FAILED with m->error. */
@@ -53,9 +55,11 @@ struct nx_join_machine {
     nx_time leave_by; /* of NX_JOIN_LEAVING */
     uint32_t attempt;
     uint32_t rank, size;
-    bool full;      /* of this attempt: the seed needs no more ranks */
-    bool ready;     /* we have said so: the job may have formed */
-    char last[200]; /* why the last attempt failed */
+    uint32_t formation; /* of the job: 1 is its first */
+    bool full;          /* of this attempt: the seed needs no more ranks */
+    bool sent_on;       /* of this attempt: to other seeds */
+    bool ready;         /* we have said so: the job may have formed */
+    char last[200];     /* why the last attempt failed */
     nexar_error error;
 };
 

@@ -40,8 +40,11 @@ struct nx_joining {
     struct nx_timer linger;
     bool finished;
     /* of the answer to a welcome */
-    char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];
-    struct nx_pair pairs[NX_ADDRESSES_MAX];
+    char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], lobby[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];
+    struct nx_pair pairs[NX_ADDRESSES_MAX], lobby_pairs[NX_ADDRESSES_MAX];
+    /* where the next attempt goes */
+    struct sockaddr_storage seeds[2 * NX_JOIN_HOSTS]; /* first those that another seed has named */
+    uint32_t seed_count, next;
     /* lock: who waits for the connection to be gone */
     struct nx_mutex lock;
     bool connected; /* `closed` has not come */
@@ -161,8 +164,9 @@ static const struct nx_quic_conn_events conn_events = {
 static void connect_seed(void *arg, uint32_t attempt)
 {
     struct nx_joining *j = arg;
-    const struct sockaddr *to = (const struct sockaddr *)&j->options.seeds[attempt % j->options.seed_count];
+    const struct sockaddr *to = (const struct sockaddr *)&j->seeds[j->next++ % j->seed_count];
 
+    (void)attempt;
     j->verdict = NEXAR_OK;
     nx_talk_init(&j->talk, NX_TALK_MEMBER_MAX, j, on_message, on_broken);
     if (nx_quic_connect(j->config, to, "localhost", &conn_events, j, &j->quic) == NEXAR_OK) {
@@ -215,7 +219,8 @@ static nexar_status hello(void *arg, struct nx_msg_join_hello *out)
                                       .local_size = j->options.local_size,
                                       .nonce = nx_bytes(j->context.nonce_worker, NX_NONCE_SIZE),
                                       .group = nx_bytes(j->options.group, NX_ID_SIZE),
-                                      .software = nx_text("libnexar")};
+                                      .software = nx_text("libnexar"),
+                                      .formation = j->options.formation};
     return st;
 }
 
@@ -249,19 +254,52 @@ static nexar_status prove(void *arg, const struct nx_msg_join_challenge *challen
     return st;
 }
 
+static void fill_pairs(struct nx_pairs *out, char texts[][NX_ADDRESS_SIZE], struct nx_pair *pairs, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        pairs[i] = (struct nx_pair){.key = i, .text = nx_text(texts[i])};
+    *out = (struct nx_pairs){.count = count, .items = pairs};
+}
+
+static nexar_status redirect(void *arg, const struct nx_pairs *addresses)
+{
+    struct nx_joining *j = arg;
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < addresses->count && n < NX_JOIN_HOSTS; i++) {
+        struct nx_text text = nx_pairs_at(addresses, i).text;
+        char plain[NX_ADDRESS_SIZE];
+
+        snprintf(plain, sizeof(plain), "%.*s", (int)text.len, text.data);
+        if (text.len < sizeof(plain) && nx_address_of(plain, &j->seeds[n]) == NEXAR_OK)
+            n++;
+    }
+    if (j->options.formation == 0 || n == 0)
+        return nx_fail(NEXAR_EPROTO, "the seed at %s sends this worker nowhere", j->options.seed_text);
+    memcpy(j->seeds + n, j->options.seeds, j->options.seed_count * sizeof(j->seeds[0]));
+    j->seed_count = n + (uint32_t)j->options.seed_count;
+    j->next = 0;
+    return NEXAR_OK;
+}
+
 static nexar_status welcome(void *arg, const struct nx_msg_join_welcome *w, struct nx_msg_join_listen *out)
 {
     struct nx_joining *j = arg;
     const struct nx_der *ca = nx_trust_der(j->seed.trust);
+    const struct sockaddr *seed = (const struct sockaddr *)nx_quic_conn_remote(j->quic);
     struct nx_trust *trust;
     struct nx_bundle *bundle;
-    uint32_t count = 0;
+    uint32_t count = 0, lobby = 0;
     nexar_status st;
 
-    if (j->options.rank_plus_one != 0 && w->rank != j->options.rank_plus_one - 1)
+    /* Who is new to a job that grows takes what it gets. */
+    if (j->options.formation != 1 && j->options.rank_plus_one != 0 && w->rank != j->options.rank_plus_one - 1)
         return nx_fail(NEXAR_EPROTO, "the seed at %s gave rank %u to a worker that is rank %u", j->options.seed_text,
                        w->rank, j->options.rank_plus_one - 1);
-    if (j->options.size != 0 && w->world_size != j->options.size)
+    if (w->authority.len != 0 && j->options.formation == 0)
+        return nx_fail(NEXAR_EPROTO, "the seed at %s has a job that grows, for this worker it does not",
+                       j->options.seed_text);
+    if (j->options.formation != 1 && j->options.size != 0 && w->world_size != j->options.size)
         return nx_fail(NEXAR_EPROTO, "the seed at %s has %u ranks, this worker expects %u", j->options.seed_text,
                        w->world_size, j->options.size);
     /* The authority is the one that issued the seed's certificate; the message must not bring another. */
@@ -276,14 +314,17 @@ static nexar_status welcome(void *arg, const struct nx_msg_join_welcome *w, stru
         nx_trust_free(trust);
         return st;
     }
-    st = j->owner->welcome(j->arg, w->rank, w->world_size, (const struct sockaddr *)nx_quic_conn_remote(j->quic),
-                           bundle, trust, j->addresses, &count);
-    if (st != NEXAR_OK)
+    if (w->authority.len != 0)
+        st = j->owner->grow(j->arg, trust, w->authority, seed, j->lobby, &lobby);
+    if (st != NEXAR_OK) {
+        nx_bundle_free(bundle);
+        nx_trust_free(trust);
         return st;
-    for (uint32_t i = 0; i < count; i++)
-        j->pairs[i] = (struct nx_pair){.key = i, .text = nx_text(j->addresses[i])};
-    out->addresses = (struct nx_pairs){.count = count, .items = j->pairs};
-    return NEXAR_OK;
+    }
+    st = j->owner->welcome(j->arg, w->rank, w->world_size, seed, bundle, trust, j->addresses, &count);
+    fill_pairs(&out->addresses, j->addresses, j->pairs, count);
+    fill_pairs(&out->lobby, j->lobby, j->lobby_pairs, lobby);
+    return st;
 }
 
 static nexar_status mesh(void *arg, const struct nx_msg_roster *roster)
@@ -308,6 +349,7 @@ static const struct nx_join_ops ops = {.connect = connect_seed,
                                        .hello = hello,
                                        .prove = prove,
                                        .welcome = welcome,
+                                       .redirect = redirect,
                                        .mesh = mesh,
                                        .done = done};
 
@@ -346,6 +388,8 @@ nexar_status nx_joining_start(const struct nx_join_options *options, const struc
     if (j == NULL)
         return nx_fail(NEXAR_ENOMEM, "no memory to join");
     j->options = *options;
+    memcpy(j->seeds, options->seeds, sizeof(options->seeds));
+    j->seed_count = (uint32_t)options->seed_count;
     j->owner = owner;
     j->arg = arg;
     nx_mutex_init(&j->lock, NX_LOCK_NODE);
@@ -388,6 +432,11 @@ void nx_joining_formed(struct nx_joining *j)
 void nx_joining_cancel(struct nx_joining *j, nexar_status status, const char *why)
 {
     nx_join_cancel(&j->machine, status, why);
+}
+
+bool nx_joining_may_try_again(const struct nx_joining *j)
+{
+    return j->options.formation == 1 && j->machine.formation > 1;
 }
 
 void nx_joining_free(struct nx_joining *j)

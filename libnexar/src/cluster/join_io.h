@@ -17,7 +17,10 @@ struct nx_join_options {
     struct nx_proof_key proof;
     bool patient; /* nx_join_machine.patient */
     nx_time deadline;
+    bool has_token; /* of the join string; for others of a job that grows */
+    uint8_t token[NX_TOKEN_SIZE];
     /* what this worker wants */
+    uint32_t formation; /* nx_msg_join_hello.formation */
     uint32_t rank_plus_one, size, local_rank_plus_one, local_size;
     uint8_t group[NX_ID_SIZE];
 };
@@ -29,6 +32,9 @@ struct nx_join_owner {
     nexar_status (*welcome)(void *arg, uint32_t rank, uint32_t size, const struct sockaddr *seed,
                             struct nx_bundle *bundle, struct nx_trust *trust,
                             char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);
+    /* The job grows: takes the key of its authority, lets others in, and fills in where. */
+    nexar_status (*grow)(void *arg, const struct nx_trust *trust, struct nx_bytes authority,
+                         const struct sockaddr *seed, char lobby[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);
     nexar_status (*mesh)(void *arg, const struct nx_msg_roster *roster);
     /* The end.  error NULL: the job has formed. */
     void (*done)(void *arg, const nexar_error *error);
@@ -46,6 +52,8 @@ void nx_joining_mesh_failed(struct nx_joining *joining, const nexar_error *error
 void nx_joining_formed(struct nx_joining *joining);
 /* Engine.  Gives up; `done` follows, if it has not been. */
 void nx_joining_cancel(struct nx_joining *joining, nexar_status status, const char *why);
+/* Engine, in `done` with NEXAR_EPEER: the job had formed before, and goes on without who is new; he may try again. */
+bool nx_joining_may_try_again(const struct nx_joining *joining);
 /* Not on the engine, after `done`.  Blocks until its connection is gone.  NULL is legal. */
 void nx_joining_free(struct nx_joining *joining);
 

@@ -464,6 +464,14 @@ void nx_members_stop(struct nx_members *members)
     nx_timer_cancel(&members->timer);
 }
 
+void nx_members_retire(struct nx_members *members)
+{
+    nx_members_stop(members);
+    if (members->recorded)
+        nx_record_forget(members->owner->record(members->owner_arg, members->net->config.rank));
+    members->recorded = false;
+}
+
 void nx_members_close(struct nx_members *members)
 {
     if (members == NULL)

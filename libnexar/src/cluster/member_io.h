@@ -78,6 +78,8 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
                              const struct nx_members_owner *owner, void *owner_arg, struct nx_members **out);
 /* This rank leaves: nothing is said or heard any more.  NULL is legal, here and below. */
 void nx_members_stop(struct nx_members *members);
+/* That, and nobody votes for it when it is dead: it has become a member of another job, which goes on for this one. */
+void nx_members_retire(struct nx_members *members);
 /* After the last op. */
 void nx_members_close(struct nx_members *members);
 

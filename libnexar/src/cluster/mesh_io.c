@@ -61,38 +61,13 @@ static struct nx_quic_config *accept_link(void *arg, struct nx_quic_conn *quic, 
 
 /* ---- actions of the machine ---- */
 
-static nexar_status parse_address(const char *text, struct sockaddr_storage *out)
-{
-    struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)out;
-    struct sockaddr_in *four = (struct sockaddr_in *)(void *)out;
-    char host[NX_ADDRESS_SIZE];
-    const char *colon = strrchr(text, ':');
-    unsigned port;
-    size_t n;
-
-    memset(out, 0, sizeof(*out));
-    if (colon == NULL || sscanf(colon + 1, "%5u", &port) != 1 || port == 0 || port > 65535)
-        return NEXAR_EPROTO;
-    n = (size_t)(colon - text);
-    if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
-        snprintf(host, sizeof(host), "%.*s", (int)(n - 2), text + 1);
-        six->sin6_family = AF_INET6;
-        six->sin6_port = htons((uint16_t)port);
-        return inet_pton(AF_INET6, host, &six->sin6_addr) == 1 ? NEXAR_OK : NEXAR_EPROTO;
-    }
-    snprintf(host, sizeof(host), "%.*s", (int)n, text);
-    four->sin_family = AF_INET;
-    four->sin_port = htons((uint16_t)port);
-    return inet_pton(AF_INET, host, &four->sin_addr) == 1 ? NEXAR_OK : NEXAR_EPROTO;
-}
-
 static void dial(void *arg, uint32_t rank, const char *address)
 {
     struct nx_mesh *mesh = arg;
     struct sockaddr_storage to;
     struct nx_mesh_link *l;
 
-    if (parse_address(address, &to) != NEXAR_OK) {
+    if (nx_address_of(address, &to) != NEXAR_OK) {
         nx_mesh_dial_failed(&mesh->machine, rank, false, NEXAR_EPROTO, "its address is none", nx_now());
         return;
     }

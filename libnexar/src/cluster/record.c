@@ -196,6 +196,11 @@ static bool decode(const uint8_t *bytes, size_t n, struct nx_acceptor *out)
     return true;
 }
 
+void nx_record_forget(struct nx_record *r)
+{
+    atomic_store(&r->number, 0);
+}
+
 bool nx_record_read(const struct nx_record *record, size_t nbytes, uint32_t *number, struct nx_acceptor *out)
 {
     struct nx_record *r = (struct nx_record *)(uintptr_t)record;

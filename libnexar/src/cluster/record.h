@@ -24,6 +24,8 @@ size_t nx_record_bytes(uint32_t members);
  * one more.  False: it has not, another one writes, it does not fit, or there is no memory. */
 bool nx_record_write(struct nx_record *record, size_t nbytes, const struct nx_record_writer *writer, uint32_t *number,
                      const struct nx_acceptor *a);
+/* By its owner: as if it had never been written.  Nobody votes by it any more. */
+void nx_record_forget(struct nx_record *record);
 /* The caller owns *out.  False: nothing was written, or it is no record, or there is no memory. */
 bool nx_record_read(const struct nx_record *record, size_t nbytes, uint32_t *number, struct nx_acceptor *out);
 

@@ -26,12 +26,12 @@ void nx_seed_init(struct nx_seed_machine *m, uint32_t size, nx_time timeout, con
                   struct nx_bytes ca, const struct nx_seed_ops *ops, void *arg)
 {
     *m = (struct nx_seed_machine){
-        .size = size, .timeout = timeout, .deadline = NX_NEVER, .ops = ops, .arg = arg, .ca = ca};
+        .size = size, .timeout = timeout, .deadline = NX_NEVER, .formation = 1, .ops = ops, .arg = arg, .ca = ca};
     memcpy(m->cluster, cluster, NX_ID_SIZE);
     nx_list_init(&m->clients);
 }
 
-static void forget(struct nx_seed_machine *m, struct nx_seed_client *client)
+void nx_seed_forget(struct nx_seed_machine *m, struct nx_seed_client *client)
 {
     if (client->stage < NX_SEED_PROVEN)
         m->strangers--;
@@ -45,7 +45,7 @@ static void forget(struct nx_seed_machine *m, struct nx_seed_client *client)
 void nx_seed_fini(struct nx_seed_machine *m)
 {
     while (!nx_list_empty(&m->clients))
-        forget(m, client_at(m->clients.next));
+        nx_seed_forget(m, client_at(m->clients.next));
     nx_free(m->by_rank);
     m->by_rank = NULL;
 }
@@ -56,11 +56,11 @@ void nx_seed_fini(struct nx_seed_machine *m)
 static void drop(struct nx_seed_machine *m, struct nx_seed_client *client)
 {
     m->ops->close(m->arg, client, false);
-    forget(m, client);
+    nx_seed_forget(m, client);
 }
 
-static void abort_client(struct nx_seed_machine *m, struct nx_seed_client *client, enum nx_abort_code code,
-                         uint32_t rank, const char *reason)
+void nx_seed_abort_client(struct nx_seed_machine *m, struct nx_seed_client *client, enum nx_abort_code code,
+                          uint32_t rank, const char *reason)
 {
     struct nx_message out = {.kind = NX_KIND_ABORT};
     char plain[sizeof(m->error.text)];
@@ -69,7 +69,7 @@ static void abort_client(struct nx_seed_machine *m, struct nx_seed_client *clien
     out.abort = (struct nx_msg_abort){.code = (uint16_t)code, .rank = rank, .reason = nx_text(plain)};
     m->ops->send(m->arg, client, &out);
     m->ops->close(m->arg, client, true);
-    forget(m, client);
+    nx_seed_forget(m, client);
 }
 
 /* Sends one client away; the others go on. */
@@ -77,15 +77,11 @@ static void refuse(struct nx_seed_machine *m, struct nx_seed_client *client, enu
                    const char *to_client, const char *to_us)
 {
     nx_seed_note(m, client, to_us);
-    abort_client(m, client, code, NEXAR_NO_RANK, to_client);
+    nx_seed_abort_client(m, client, code, NEXAR_NO_RANK, to_client);
 }
 
-/* Ends formation: everybody is told why. */
-static void fail(struct nx_seed_machine *m, nexar_status status, enum nx_abort_code code, uint32_t rank,
-                 const char *format, ...) NX_PRINTF(5, 6);
-
-static void fail(struct nx_seed_machine *m, nexar_status status, enum nx_abort_code code, uint32_t rank,
-                 const char *format, ...)
+void nx_seed_fail(struct nx_seed_machine *m, nexar_status status, enum nx_abort_code code, uint32_t rank,
+                  const char *format, ...)
 {
     char text[sizeof(m->error.text)];
     va_list args;
@@ -95,6 +91,10 @@ static void fail(struct nx_seed_machine *m, nexar_status status, enum nx_abort_c
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    if (m->formation > 1) {
+        nx_seed_fail_again(m, code, rank, text);
+        return;
+    }
     nx_error_set(&m->error, status, rank, "%s", text);
     m->state = NX_SEED_FAILED;
     while (!nx_list_empty(&m->clients)) {
@@ -102,7 +102,7 @@ static void fail(struct nx_seed_machine *m, nexar_status status, enum nx_abort_c
 
         /* Strangers are told nothing. */
         if (client->stage >= NX_SEED_PROVEN)
-            abort_client(m, client, code, rank, text);
+            nx_seed_abort_client(m, client, code, rank, text);
         else
             drop(m, client);
     }
@@ -113,7 +113,7 @@ static void time_out(struct nx_seed_machine *m)
     char text[sizeof(m->error.text)];
 
     nx_seed_progress(m, text, sizeof(text));
-    fail(m, NEXAR_ETIMEDOUT, NX_ABORT_TIMEOUT, NEXAR_NO_RANK, "the job did not form in time: %s", text);
+    nx_seed_fail(m, NEXAR_ETIMEDOUT, NX_ABORT_TIMEOUT, NEXAR_NO_RANK, "the job did not form in time: %s", text);
 }
 
 /* ---- strangers ---- */
@@ -169,6 +169,7 @@ static void on_hello(struct nx_seed_machine *m, struct nx_seed_client *client, c
     client->local_rank = hello->local_rank_plus_one == 0 ? NEXAR_NO_RANK : hello->local_rank_plus_one - 1;
     client->local_size = hello->local_size;
     client->size = hello->world_size;
+    client->formation = hello->formation;
     if (hello->group.len == NX_ID_SIZE)
         memcpy(client->group, hello->group.data, NX_ID_SIZE);
     if (m->ops->challenge(m->arg, client, hello, archive, n, &out.join_challenge) != NEXAR_OK) {
@@ -190,6 +191,9 @@ static const char *no_place(struct nx_seed_machine *m, const struct nx_seed_clie
         snprintf(text, cap, "the job has failed to form");
         return text;
     }
+    if (client->formation > 1 || (client->formation == 1) != nx_seed_grows(m) ||
+        (nx_seed_grows(m) && (m->formation > 1 || m->state != NX_SEED_GATHERING)))
+        return nx_seed_no_room(m, client, code, text, cap);
     if (m->state != NX_SEED_GATHERING) {
         snprintf(text, cap, "the job has all its %u ranks", m->size);
         return text;
@@ -214,11 +218,12 @@ static const char *no_place(struct nx_seed_machine *m, const struct nx_seed_clie
     return NULL;
 }
 
-static void leave_place(struct nx_seed_machine *m, struct nx_seed_client *client)
+void nx_seed_leave_place(struct nx_seed_machine *m, struct nx_seed_client *client)
 {
     m->proven--;
     client->stage = NX_SEED_CHALLENGED;
     m->strangers++;
+    nx_seed_check_short(m);
 }
 
 /* The same worker again, since its connection broke and it noticed first: the new connection takes over.  False: that
@@ -233,46 +238,19 @@ static bool replace(struct nx_seed_machine *m, struct nx_seed_client *client)
         if (old == client || old->stage < NX_SEED_PROVEN || memcmp(old->node, client->node, NX_ID_SIZE) != 0)
             continue;
         if (old->stage == NX_SEED_PROVEN) {
-            leave_place(m, old);
+            nx_seed_leave_place(m, old);
             drop(m, old);
             return true;
         }
-        abort_client(m, client, NX_ABORT_PEER, rank, "this rank's connection was lost while the job formed");
-        fail(m, NEXAR_EPEER, NX_ABORT_PEER, rank, "rank %u (%s) lost its connection while the job formed", rank,
-             old->from);
+        nx_seed_abort_client(m, client, NX_ABORT_PEER, rank, "this rank's connection was lost while the job formed");
+        nx_seed_fail(m, NEXAR_EPEER, NX_ABORT_PEER, rank, "rank %u (%s) lost its connection while the job formed", rank,
+                     old->from);
         return false;
     }
     return true;
 }
 
 /* ---- members ---- */
-
-static void welcome(struct nx_seed_machine *m, struct nx_seed_client *client)
-{
-    struct nx_message out = {.kind = NX_KIND_JOIN_WELCOME};
-
-    out.join_welcome =
-        (struct nx_msg_join_welcome){.rank = client->rank,
-                                     .world_size = m->size,
-                                     .cluster = nx_bytes(m->cluster, NX_ID_SIZE),
-                                     .certificate = nx_bytes(client->certificate, client->certificate_len),
-                                     .ca = m->ca};
-    client->stage = NX_SEED_WELCOMED;
-    m->ops->send(m->arg, client, &out);
-}
-
-/* All have proven themselves. */
-static void start_meshing(struct nx_seed_machine *m)
-{
-    if (nx_seed_give_ranks(m) != NEXAR_OK) {
-        fail(m, NEXAR_ENOMEM, NX_ABORT_PEER, NEXAR_NO_RANK, "%s", nexar_last_error());
-        return;
-    }
-    m->state = NX_SEED_MESHING;
-    m->ops->full(m->arg);
-    for (uint32_t rank = 0; rank < m->size; rank++)
-        welcome(m, m->by_rank[rank]);
-}
 
 static void on_proof(struct nx_seed_machine *m, struct nx_seed_client *client, const struct nx_msg_join_proof *proof,
                      nx_time now)
@@ -287,6 +265,8 @@ static void on_proof(struct nx_seed_machine *m, struct nx_seed_client *client, c
     }
     if (!replace(m, client))
         return;
+    if (client->formation == 1 && (m->formation > 1 || m->state != NX_SEED_GATHERING))
+        client->wanted_rank = NEXAR_NO_RANK; /* the ranks follow those that there are */
     if (no_place(m, client, &code, text, sizeof(text)) != NULL) {
         refuse(m, client, code, text, text);
         return;
@@ -294,75 +274,15 @@ static void on_proof(struct nx_seed_machine *m, struct nx_seed_client *client, c
     m->strangers--;
     client->stage = NX_SEED_PROVEN;
     client->deadline = NX_NEVER;
+    m->proven++;
+    if (client->formation == 1 && m->state == NX_SEED_FORMED && nx_seed_send_on(m, client))
+        return;
+    if (m->state != NX_SEED_GATHERING)
+        return; /* of a job that grows: it waits */
     if (m->deadline == NX_NEVER)
         m->deadline = nx_after(now, m->timeout);
-    if (++m->proven == m->size)
-        start_meshing(m);
-}
-
-/* Who everybody is and where. */
-static void send_roster(struct nx_seed_machine *m)
-{
-    struct nx_message out = {.kind = NX_KIND_ROSTER};
-    size_t pairs_max = (size_t)m->size * NX_ADDRESSES_MAX, pairs = 0;
-    struct nx_pair *pair = nx_calloc(pairs_max, sizeof(*pair));
-    uint8_t *nodes = nx_calloc(m->size, NX_ID_SIZE), *groups = nx_calloc(m->size, NX_ID_SIZE);
-
-    if (pair == NULL || nodes == NULL || groups == NULL) {
-        fail(m, NEXAR_ENOMEM, NX_ABORT_PEER, NEXAR_NO_RANK, "the seed has no memory for the list of ranks");
-        goto out;
-    }
-    for (uint32_t rank = 0; rank < m->size; rank++) {
-        const struct nx_seed_client *client = m->by_rank[rank];
-
-        memcpy(nodes + (size_t)rank * NX_ID_SIZE, client->node, NX_ID_SIZE);
-        memcpy(groups + (size_t)rank * NX_ID_SIZE, client->group, NX_ID_SIZE);
-        for (uint32_t i = 0; i < client->addresses; i++)
-            pair[pairs++] = (struct nx_pair){.key = rank, .text = nx_text(client->address[i])};
-    }
-    out.roster = (struct nx_msg_roster){.addresses = {.count = pairs, .items = pair},
-                                        .nodes = nx_bytes(nodes, (size_t)m->size * NX_ID_SIZE),
-                                        .groups = nx_bytes(groups, (size_t)m->size * NX_ID_SIZE)};
-    for (uint32_t rank = 0; rank < m->size; rank++)
-        m->ops->send(m->arg, m->by_rank[rank], &out);
-out:
-    nx_free(pair);
-    nx_free(nodes);
-    nx_free(groups);
-}
-
-static bool on_listen(struct nx_seed_machine *m, struct nx_seed_client *client, const struct nx_msg_join_listen *listen)
-{
-    if (listen->addresses.count == 0 || listen->addresses.count > NX_ADDRESSES_MAX)
-        return false;
-    for (size_t i = 0; i < listen->addresses.count; i++) {
-        struct nx_text text = nx_pairs_at(&listen->addresses, i).text;
-
-        if (text.len == 0 || text.len >= NX_ADDRESS_SIZE)
-            return false;
-        nx_plain(client->address[i], NX_ADDRESS_SIZE, text.data, text.len);
-    }
-    client->addresses = (uint32_t)listen->addresses.count;
-    client->stage = NX_SEED_LISTENING;
-    if (++m->listening == m->size)
-        send_roster(m);
-    return true;
-}
-
-static void on_ready(struct nx_seed_machine *m, struct nx_seed_client *client)
-{
-    static const struct nx_message go = {.kind = NX_KIND_JOIN_GO};
-
-    client->stage = NX_SEED_READY;
-    if (++m->ready < m->size)
-        return;
-    m->state = NX_SEED_FORMED;
-    for (uint32_t rank = 0; rank < m->size; rank++) {
-        client = m->by_rank[rank];
-        m->ops->send(m->arg, client, &go);
-        m->ops->close(m->arg, client, true);
-        forget(m, client);
-    }
+    if (nx_seed_all_proven(m))
+        nx_seed_start_meshing(m);
 }
 
 /* It gives up.  One whose time is over is told how far the job was: it has somebody to tell. */
@@ -376,8 +296,8 @@ static void on_abort(struct nx_seed_machine *m, struct nx_seed_client *client, c
         if (abort->code == NX_ABORT_TIMEOUT)
             time_out(m);
         else
-            fail(m, differs ? NEXAR_ECONFIG : NEXAR_EPEER, differs ? NX_ABORT_MISMATCH : NX_ABORT_PEER, client->rank,
-                 "rank %u (%s) gave up: %s", client->rank, client->from, reason);
+            nx_seed_fail(m, differs ? NEXAR_ECONFIG : NEXAR_EPEER, differs ? NX_ABORT_MISMATCH : NX_ABORT_PEER,
+                         client->rank, "rank %u (%s) gave up: %s", client->rank, client->from, reason);
         return;
     }
     nx_seed_progress(m, progress, sizeof(progress));
@@ -387,9 +307,9 @@ static void on_abort(struct nx_seed_machine *m, struct nx_seed_client *client, c
         drop(m, client);
         return;
     }
-    leave_place(m, client);
+    nx_seed_leave_place(m, client);
     snprintf(text, sizeof(text), "the job did not form in time: %s", progress);
-    abort_client(m, client, NX_ABORT_TIMEOUT, NEXAR_NO_RANK, text);
+    nx_seed_abort_client(m, client, NX_ABORT_TIMEOUT, NEXAR_NO_RANK, text);
 }
 
 /* ---- what happens ---- */
@@ -406,9 +326,9 @@ void nx_seed_said(struct nx_seed_machine *m, struct nx_seed_client *client, cons
     else if (message->kind == NX_KIND_JOIN_PROOF && client->stage == NX_SEED_CHALLENGED)
         on_proof(m, client, &message->join_proof, now);
     else if (message->kind == NX_KIND_JOIN_LISTEN && client->stage == NX_SEED_WELCOMED)
-        fine = on_listen(m, client, &message->join_listen);
+        fine = nx_seed_on_listen(m, client, &message->join_listen);
     else if (message->kind == NX_KIND_JOIN_READY && client->stage == NX_SEED_LISTENING && m->listening == m->size)
-        on_ready(m, client);
+        nx_seed_on_ready(m, client);
     else
         fine = false;
     if (!fine)
@@ -418,12 +338,12 @@ void nx_seed_said(struct nx_seed_machine *m, struct nx_seed_client *client, cons
 void nx_seed_babbled(struct nx_seed_machine *m, struct nx_seed_client *client, const char *why)
 {
     if (client->stage >= NX_SEED_WELCOMED) {
-        fail(m, NEXAR_EPROTO, NX_ABORT_PROTOCOL, client->rank, "rank %u (%s) broke the protocol: %s", client->rank,
-             client->from, why);
+        nx_seed_fail(m, NEXAR_EPROTO, NX_ABORT_PROTOCOL, client->rank, "rank %u (%s) broke the protocol: %s",
+                     client->rank, client->from, why);
         return;
     }
     if (client->stage == NX_SEED_PROVEN)
-        leave_place(m, client);
+        nx_seed_leave_place(m, client);
     refuse(m, client, NX_ABORT_PROTOCOL, "this is not how one joins", why);
 }
 
@@ -439,13 +359,14 @@ void nx_seed_gone(struct nx_seed_machine *m, struct nx_seed_client *client, cons
 
         /* Nobody knows it yet: its place is free again. */
         if (proven)
-            leave_place(m, client);
+            nx_seed_leave_place(m, client);
         snprintf(text, sizeof(text), proven ? "joined and went away again: %s" : "connected, did not join: %s", why);
         nx_seed_note(m, client, text);
     }
-    forget(m, client);
+    nx_seed_forget(m, client);
     if (failed)
-        fail(m, NEXAR_EPEER, NX_ABORT_PEER, rank, "rank %u (%s) was lost while the job formed: %s", rank, from, why);
+        nx_seed_fail(m, NEXAR_EPEER, NX_ABORT_PEER, rank, "rank %u (%s) was lost while the job formed: %s", rank, from,
+                     why);
 }
 
 nx_time nx_seed_tick(struct nx_seed_machine *m, nx_time now)
@@ -470,5 +391,5 @@ nx_time nx_seed_tick(struct nx_seed_machine *m, nx_time now)
 
 void nx_seed_cancel(struct nx_seed_machine *m)
 {
-    fail(m, NEXAR_ECLOSED, NX_ABORT_CLOSED, NEXAR_NO_RANK, "the seed was closed before the job had formed");
+    nx_seed_fail(m, NEXAR_ECLOSED, NX_ABORT_CLOSED, NEXAR_NO_RANK, "the seed was closed before the job had formed");
 }

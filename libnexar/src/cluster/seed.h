@@ -60,6 +60,9 @@ struct nx_seed_client {
     size_t certificate_len;
     char address[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];
     uint32_t addresses;
+    uint32_t formation; /* nx_msg_join_hello.formation */
+    char lobby[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];
+    uint32_t lobbies;
 };
 
 struct nx_seed_ops {
@@ -76,12 +79,17 @@ struct nx_seed_ops {
     void (*full)(void *arg);
     /* The client's record is about to go. */
     void (*forget)(void *arg, struct nx_seed_client *client);
+    /* Of a job that grows: who is new waits here for its next formation, or is told to go elsewhere; `out` lasts until
+     * the next call. */
+    bool (*elsewhere)(void *arg, struct nx_pairs *out);
+    /* Of a job that grows, before they go: all who have formed it are in by_rank. */
+    void (*formed)(void *arg);
 };
 
 enum nx_seed_state {
     NX_SEED_GATHERING,
     NX_SEED_MESHING, /* ranks are given */
-    NX_SEED_FORMED,
+    NX_SEED_FORMED,  /* if the job grows: until nx_seed_expect */
     NX_SEED_FAILED,
 };
 
@@ -96,13 +104,16 @@ enum { NX_SEED_NOTES = 8 };
 
 struct nx_seed_machine {
     /* const after init */
-    uint32_t size;
+    uint32_t size;   /* later formations have their own */
     nx_time timeout; /* of formation, from the first that joins */
     const struct nx_seed_ops *ops;
     void *arg;
     uint8_t cluster[NX_ID_SIZE];
-    struct nx_bytes ca; /* borrowed */
+    struct nx_bytes ca;        /* borrowed */
+    struct nx_bytes authority; /* borrowed; what members of a job that grows get; else nothing */
     /* the machine's */
+    uint32_t formation; /* the number of this one, or the next: 1 is the first */
+    uint32_t kept;      /* of those who form it, so many are members that come back */
     enum nx_seed_state state;
     nx_time deadline;
     struct nx_list clients;
@@ -136,7 +147,52 @@ nx_time nx_seed_tick(struct nx_seed_machine *m, nx_time now);
 /* The seed is closed before the job has formed. */
 void nx_seed_cancel(struct nx_seed_machine *m);
 
+/* ---- a job that grows: seed_grow.c ---- */
+
+static inline bool nx_seed_grows(const struct nx_seed_machine *m)
+{
+    return m->authority.len != 0;
+}
+
+/* A seed whose job has formed elsewhere, as if here. */
+void nx_seed_take_over(struct nx_seed_machine *m);
+/* Those who are new, and wait for a formation. */
+uint32_t nx_seed_waiting(const struct nx_seed_machine *m);
+/* The job forms anew, of `kept` members, who come back with the ranks 0 to kept - 1, and as many who are new as it takes
+ * for `size`.  If these are not enough any more, or one of all is lost, it fails: all but those who are new are told,
+ * and these wait on. */
+void nx_seed_expect(struct nx_seed_machine *m, uint32_t size, uint32_t kept, nx_time now);
+/* The formation that members have come back for, or are to, will not be. */
+void nx_seed_pass(struct nx_seed_machine *m, const char *why);
+/* Who is new may have to go elsewhere now. */
+void nx_seed_moved(struct nx_seed_machine *m);
+
 /* ---- between the files of the machine ---- */
+
+/* Ends formation: everybody is told why. */
+void nx_seed_fail(struct nx_seed_machine *m, nexar_status status, enum nx_abort_code code, uint32_t rank,
+                  const char *format, ...) NX_PRINTF(5, 6);
+/* False: it is out of place. */
+bool nx_seed_on_listen(struct nx_seed_machine *m, struct nx_seed_client *client,
+                       const struct nx_msg_join_listen *listen);
+void nx_seed_on_ready(struct nx_seed_machine *m, struct nx_seed_client *client);
+/* As nx_seed_pass, for a formation that has failed. */
+void nx_seed_fail_again(struct nx_seed_machine *m, enum nx_abort_code code, uint32_t rank, const char *text);
+/* Whether all have proven themselves that this formation takes. */
+bool nx_seed_all_proven(const struct nx_seed_machine *m);
+/* One who was to be in a later formation is gone. */
+void nx_seed_check_short(struct nx_seed_machine *m);
+/* NULL, or why a client that has proven itself has no place in a later formation, or in none that it means. */
+const char *nx_seed_no_room(const struct nx_seed_machine *m, const struct nx_seed_client *client,
+                            enum nx_abort_code *code, char *text, size_t cap);
+/* True: it was told to go elsewhere. */
+bool nx_seed_send_on(struct nx_seed_machine *m, struct nx_seed_client *client);
+void nx_seed_start_meshing(struct nx_seed_machine *m);
+void nx_seed_abort_client(struct nx_seed_machine *m, struct nx_seed_client *client, enum nx_abort_code code,
+                          uint32_t rank, const char *reason);
+/* It has a place no more: it is as if it had not proven itself. */
+void nx_seed_leave_place(struct nx_seed_machine *m, struct nx_seed_client *client);
+void nx_seed_forget(struct nx_seed_machine *m, struct nx_seed_client *client);
 
 /* The one that has proven itself and wants, or has, this rank. */
 struct nx_seed_client *nx_seed_holder(const struct nx_seed_machine *m, uint32_t rank);

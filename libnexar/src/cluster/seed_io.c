@@ -161,8 +161,41 @@ static void forget(void *arg, struct nx_seed_client *client)
     c->client = NULL;
 }
 
-const struct nx_seed_ops nx_seed_ops = {
-    .challenge = challenge, .admit = admit, .send = say, .close = close_client, .full = full, .forget = forget};
+static bool elsewhere(void *arg, struct nx_pairs *out)
+{
+    struct nx_seed *seed = arg;
+
+    if (seed->elsewhere != NULL)
+        return seed->elsewhere(seed->elsewhere_arg, out);
+    for (uint32_t i = 0; i < seed->nexts; i++)
+        seed->pair[i] = (struct nx_pair){.key = i, .text = nx_text(seed->next[i])};
+    *out = (struct nx_pairs){.count = seed->nexts, .items = seed->pair};
+    return seed->nexts != 0;
+}
+
+/* The first address of each rank, then the second: whoever is new may not reach all of them. */
+static void formed(void *arg)
+{
+    struct nx_seed *seed = arg;
+    const struct nx_seed_machine *m = &seed->machine;
+
+    seed->nexts = 0;
+    for (uint32_t i = 0; i < NX_ADDRESSES_MAX; i++) {
+        for (uint32_t rank = 0; rank < m->size && seed->nexts < NX_ADDRESSES_MAX; rank++) {
+            if (i < m->by_rank[rank]->lobbies)
+                memcpy(seed->next[seed->nexts++], m->by_rank[rank]->lobby[i], NX_ADDRESS_SIZE);
+        }
+    }
+}
+
+const struct nx_seed_ops nx_seed_ops = {.challenge = challenge,
+                                        .admit = admit,
+                                        .send = say,
+                                        .close = close_client,
+                                        .full = full,
+                                        .forget = forget,
+                                        .elsewhere = elsewhere,
+                                        .formed = formed};
 
 /* ---- connections ---- */
 

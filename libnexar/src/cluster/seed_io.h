@@ -3,6 +3,7 @@
 #define NX_CLUSTER_SEED_IO_H
 
 #include "cluster/seed.h"
+#include "identity/ca.h"
 #include "identity/join_string.h"
 #include "identity/proof.h"
 
@@ -16,6 +17,11 @@ struct nx_seed_options {
     /* Engine: all have joined, and have not been told yet.  Once; NULL is legal. */
     void (*full)(void *arg);
     void *full_arg;
+    bool grows;             /* the job takes in others after it has formed */
+    const struct nx_ca *ca; /* of a job that has formed elsewhere and grows: its authority, copied; else NULL */
+    /* Engine, for that: nx_seed_ops.elsewhere. */
+    bool (*elsewhere)(void *arg, struct nx_pairs *out);
+    void *elsewhere_arg;
     size_t host_count; /* names for the join string; their ports are filled in */
     struct nx_join_host hosts[NX_JOIN_HOSTS];
 };
@@ -28,6 +34,14 @@ nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed
 /* NULL if it was opened with a secret. */
 const char *nx_seed_text(const struct nx_seed *seed);
 uint16_t nx_seed_port(const struct nx_seed *seed);
+
+/* Engine.  Its machine, for the calls of a job that grows; nx_seed_settle follows them. */
+struct nx_seed_machine *nx_seed_machine_of(struct nx_seed *seed);
+/* Engine.  After anything that the machine did: its clock, its result. */
+void nx_seed_settle(struct nx_seed *seed);
+/* Where the job is now, for those who are new; of a seed that has no `elsewhere`.  NEXAR_EINVAL: it does not grow, or
+ * has not formed. */
+nexar_status nx_seed_point_to(struct nx_seed *seed, const char addresses[][NX_ADDRESS_SIZE], uint32_t count);
 
 /* As nexar_seed_wait. */
 nexar_status nx_seed_wait(struct nx_seed *seed, nx_time deadline);

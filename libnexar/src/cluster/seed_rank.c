@@ -53,22 +53,24 @@ static int by_turn(const void *x, const void *y)
 
 nexar_status nx_seed_give_ranks(struct nx_seed_machine *m)
 {
-    struct nx_seed_client **turn = nx_calloc(m->size, sizeof(struct nx_seed_client *));
-    uint32_t n = 0, rank = 0;
+    uint32_t n = 0, rank = 0, others = m->size, all = nx_seed_waiting(m) + m->kept;
+    struct nx_seed_client **turn = nx_calloc(all, sizeof(struct nx_seed_client *));
 
     m->by_rank = nx_calloc(m->size, sizeof(struct nx_seed_client *));
     if (turn == NULL || m->by_rank == NULL) {
         nx_free(turn);
         return nx_fail(NEXAR_ENOMEM, "the seed has no memory for %u ranks", m->size);
     }
-    for (const struct nx_list *pos = m->clients.next; pos != &m->clients && n < m->size; pos = pos->next) {
+    for (const struct nx_list *pos = m->clients.next; pos != &m->clients && n < all; pos = pos->next) {
         struct nx_seed_client *client = client_at(pos);
 
         if (client->stage != NX_SEED_PROVEN)
             continue;
         turn[n++] = client;
-        if (client->wanted_rank != NEXAR_NO_RANK)
-            m->by_rank[client->wanted_rank] = client;
+        if (client->wanted_rank == NEXAR_NO_RANK)
+            continue;
+        m->by_rank[client->wanted_rank] = client;
+        others--;
     }
     qsort(turn, n, sizeof(turn[0]), by_group);
     for (uint32_t i = 0; i < n; i++) {
@@ -79,13 +81,15 @@ nexar_status nx_seed_give_ranks(struct nx_seed_machine *m)
     qsort(turn, n, sizeof(turn[0]), by_turn);
     for (uint32_t i = 0; i < n; i++) {
         if (turn[i]->wanted_rank == NEXAR_NO_RANK) {
+            if (others-- == 0)
+                break; /* of a job that grows: it waits for the next time */
             while (m->by_rank[rank] != NULL)
                 rank++;
-            turn[i]->wanted_rank = rank;
             m->by_rank[rank] = turn[i];
         }
-        turn[i]->rank = turn[i]->wanted_rank;
     }
+    for (rank = 0; rank < m->size; rank++)
+        m->by_rank[rank]->rank = m->by_rank[rank]->wanted_rank = rank;
     nx_free(turn);
     return NEXAR_OK;
 }

@@ -23,12 +23,21 @@ static void tick(struct nx_timer *timer)
     nx_seed_settle(nx_container_of(timer, struct nx_seed, timer));
 }
 
-static nexar_status make_identity(struct nx_seed *seed)
+static nexar_status make_identity(struct nx_seed *seed, const struct nx_seed_options *options)
 {
     int64_t now = nx_seed_clock(), lifetime = NX_SEED_LIFETIME;
     struct nx_der leaf = {0};
-    nexar_status st = nx_ca_make(now, lifetime, &seed->ca);
+    nexar_status st;
 
+    if (options->ca == NULL) {
+        st = nx_ca_make(now, lifetime, &seed->ca);
+        if (st == NEXAR_OK && options->grows)
+            st = nx_ca_key(seed->ca, &seed->authority);
+    } else {
+        st = nx_ca_key(options->ca, &seed->authority);
+        if (st == NEXAR_OK)
+            st = nx_ca_restore(nx_ca_trust(options->ca), seed->authority.data, seed->authority.size, &seed->ca);
+    }
     if (st == NEXAR_OK)
         st = nx_key_make(&seed->key);
     if (st == NEXAR_OK)
@@ -108,6 +117,7 @@ static void free_seed(struct nx_seed *seed)
     nx_bundle_free(seed->bundle);
     nx_key_free(seed->key);
     nx_ca_free(seed->ca);
+    nx_der_wipe(&seed->authority);
     explicit_bzero(&seed->proof, sizeof(seed->proof));
     nx_mutex_fini(&seed->lock);
     nx_free(seed);
@@ -131,7 +141,9 @@ nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed
     nx_timer_init(&seed->timer, tick);
     seed->full = options->full;
     seed->full_arg = options->full_arg;
-    st = make_identity(seed);
+    seed->elsewhere = options->elsewhere;
+    seed->elsewhere_arg = options->elsewhere_arg;
+    st = make_identity(seed, options);
     if (st == NEXAR_OK)
         st = make_config(seed);
     if (st == NEXAR_OK)
@@ -141,6 +153,9 @@ nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed
 
         nx_seed_init(&seed->machine, options->size, options->timeout, nx_trust_cluster_id(nx_ca_trust(seed->ca)),
                      nx_bytes(ca->data, ca->size), &nx_seed_ops, seed);
+        seed->machine.authority = nx_bytes(seed->authority.data, seed->authority.size);
+        if (options->ca != NULL)
+            nx_seed_take_over(&seed->machine);
         st = listen_on(seed, (const struct sockaddr *)&options->listen);
     }
     if (st == NEXAR_OK)
@@ -167,6 +182,39 @@ const char *nx_seed_text(const struct nx_seed *seed)
 uint16_t nx_seed_port(const struct nx_seed *seed)
 {
     return seed->port;
+}
+
+struct nx_seed_machine *nx_seed_machine_of(struct nx_seed *seed)
+{
+    return &seed->machine;
+}
+
+struct pointing {
+    struct nx_seed *seed;
+    const char (*addresses)[NX_ADDRESS_SIZE];
+    uint32_t count;
+    bool fine;
+};
+
+static void point(void *arg)
+{
+    struct pointing *p = arg;
+
+    p->fine = nx_seed_grows(&p->seed->machine) && p->seed->machine.state == NX_SEED_FORMED && p->seed->nexts != 0;
+    if (!p->fine)
+        return;
+    p->seed->nexts = p->count < NX_ADDRESSES_MAX ? p->count : NX_ADDRESSES_MAX;
+    memcpy(p->seed->next, p->addresses, p->seed->nexts * NX_ADDRESS_SIZE);
+}
+
+nexar_status nx_seed_point_to(struct nx_seed *seed, const char addresses[][NX_ADDRESS_SIZE], uint32_t count)
+{
+    struct pointing p = {.seed = seed, .addresses = addresses, .count = count};
+    nexar_status st = nx_call(point, &p);
+
+    if (st == NEXAR_OK && (!p.fine || count == 0))
+        return nx_fail(NEXAR_EINVAL, "seed: its job does not grow, or has not formed yet");
+    return st;
 }
 
 /* ---- waiting, and the end ---- */

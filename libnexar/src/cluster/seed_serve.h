@@ -23,11 +23,17 @@ struct nx_seed {
     uint16_t port;
     void (*full)(void *arg);
     void *full_arg;
+    bool (*elsewhere)(void *arg, struct nx_pairs *out);
+    void *elsewhere_arg;
+    struct nx_der authority; /* the key of a job that grows; else nothing */
     /* engine */
     struct nx_seed_machine machine;
     struct nx_list callers;
     struct nx_timer timer;
     uint8_t nonce[NX_NONCE_SIZE], seed_proof[NX_PROOF_SIZE]; /* of the challenge that is being made */
+    char next[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];            /* where those who are new are to go; none: here */
+    struct nx_pair pair[NX_ADDRESSES_MAX];
+    uint32_t nexts;
     /* lock */
     struct nx_mutex lock;
     struct nx_list waiters;
@@ -44,8 +50,6 @@ extern const struct nx_seed_ops nx_seed_ops;
 struct nx_quic_config *nx_seed_accept(void *seed, struct nx_quic_conn *quic, const char *alpn,
                                       const struct sockaddr *from, const struct nx_quic_conn_events **events,
                                       void **conn_arg);
-/* Engine.  After anything that the machine did: its clock, its result. */
-void nx_seed_settle(struct nx_seed *seed);
 /* Engine.  Ends the connections of all that were not told anything. */
 void nx_seed_hang_up(struct nx_seed *seed);
 

@@ -53,6 +53,19 @@ void nx_seed_note(struct nx_seed_machine *m, const struct nx_seed_client *client
         nx_info("the seed, of %s: %s", client->from, plain);
 }
 
+/* Of a later formation. */
+static void put_absent(struct writer *w, const struct nx_seed_machine *m)
+{
+    uint32_t listed = 0;
+
+    put(w, "of %u ranks that come back, these are missing:", m->kept);
+    for (uint32_t rank = 0; rank < m->kept; rank++) {
+        if (nx_seed_holder(m, rank) == NULL && ++listed <= 16)
+            put(w, "%s %u", listed == 1 ? "" : ",", rank);
+    }
+    put(w, "%s", listed > 16 ? ", ..." : listed == 0 ? " none" : "");
+}
+
 /* ", 3 are missing: ranks 1, 2, 5", or without the list when those that are there have no wishes. */
 static void put_missing(struct writer *w, const struct nx_seed_machine *m)
 {
@@ -117,7 +130,9 @@ void nx_seed_progress(const struct nx_seed_machine *m, char *text, size_t cap)
     struct writer w = {.text = text, .cap = cap};
 
     text[0] = '\0';
-    if (m->state == NX_SEED_GATHERING) {
+    if (m->state == NX_SEED_GATHERING && m->formation > 1) {
+        put_absent(&w, m);
+    } else if (m->state == NX_SEED_GATHERING) {
         put_missing(&w, m);
         put_notes(&w, m);
     } else if (m->state == NX_SEED_MESHING) {

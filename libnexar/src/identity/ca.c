@@ -1,6 +1,6 @@
 /* identity/ca.c - making certificates.
  *
- * Owner: the seed; a CA does not change after it was made.  It takes nothing from a request but the public key: who the
+ * Owner: the seed, and the members of a job that grows; a CA does not change after it was made.  It takes nothing from a request but the public key: who the
  * certificate is for follows from that key, what it may be used for is fixed here. */
 #include "identity/ca.h"
 
@@ -174,6 +174,31 @@ out:
     if (status != NEXAR_OK)
         nx_ca_free(ca);
     return status;
+}
+
+nexar_status nx_ca_restore(const struct nx_trust *trust, const void *key, size_t key_size, struct nx_ca **out)
+{
+    struct nx_ca *ca = nx_calloc(1, sizeof(*ca));
+    nexar_status status;
+
+    *out = NULL;
+    if (ca == NULL)
+        return nx_fail(NEXAR_ENOMEM, "no memory for a CA");
+    status = nx_trust_make(trust->der.data, trust->der.size, &ca->trust);
+    if (status == NEXAR_OK)
+        status = nx_key_import(key, key_size, &ca->key);
+    if (status == NEXAR_OK && EVP_PKEY_eq(ca->key->pkey, X509_get0_pubkey(ca->trust->ca)) != 1)
+        status = nx_fail(NEXAR_EAUTH, "the authority's key is not that of its certificate");
+    if (status == NEXAR_OK)
+        *out = ca;
+    else
+        nx_ca_free(ca);
+    return status;
+}
+
+nexar_status nx_ca_key(const struct nx_ca *ca, struct nx_der *out)
+{
+    return nx_key_export(ca->key, out);
 }
 
 void nx_ca_free(struct nx_ca *ca)

@@ -1,7 +1,6 @@
 /* identity/key.c - making key pairs, and the identity that follows from a public key.
  *
- * Owner: whoever holds the pointer; a key does not change after it was made.  It stores nothing on disk and exports
- * nothing. */
+ * Owner: whoever holds the pointer; a key does not change after it was made.  It stores nothing on disk. */
 #include "identity/key.h"
 
 #include "base/mem.h"
@@ -51,33 +50,80 @@ nexar_status nx_spki_node_id(X509_PUBKEY *spki, uint8_t node_id[NX_NODE_ID_SIZE]
     return identify(der, size, node_id);
 }
 
-nexar_status nx_key_make(struct nx_key **out)
+/* Takes over the key pair; NULL: OpenSSL could not make it. */
+static nexar_status finish(EVP_PKEY *pkey, const char *doing, struct nx_key **out)
 {
     struct nx_key *key = nx_calloc(1, sizeof(*key));
-    nexar_status status;
     uint8_t *der = NULL;
+    nexar_status status;
     int size;
 
     *out = NULL;
-    if (key == NULL)
+    if (key == NULL) {
+        EVP_PKEY_free(pkey);
         return nx_fail(NEXAR_ENOMEM, "no memory for a key");
-    ERR_set_mark();
-    key->pkey = EVP_EC_gen("P-256");
-    if (key->pkey == NULL) {
-        status = nx_openssl_fail("making a key");
-        goto fail;
     }
-    size = i2d_PUBKEY(key->pkey, &der);
-    status = identify(der, size, key->node_id);
-    if (status != NEXAR_OK)
-        goto fail;
-    ERR_pop_to_mark();
-    *out = key;
-    return NEXAR_OK;
+    key->pkey = pkey;
+    if (pkey == NULL) {
+        status = nx_openssl_fail(doing);
+    } else {
+        size = i2d_PUBKEY(pkey, &der);
+        status = identify(der, size, key->node_id);
+    }
+    if (status == NEXAR_OK)
+        *out = key;
+    else
+        nx_key_free(key);
+    return status;
+}
 
-fail:
+nexar_status nx_key_make(struct nx_key **out)
+{
+    nexar_status status;
+
+    ERR_set_mark();
+    status = finish(EVP_EC_gen("P-256"), "making a key", out);
     ERR_pop_to_mark();
-    nx_key_free(key);
+    return status;
+}
+
+nexar_status nx_key_export(const struct nx_key *key, struct nx_der *out)
+{
+    nexar_status status = NEXAR_OK;
+    uint8_t *der = NULL;
+    int size;
+
+    *out = (struct nx_der){0};
+    ERR_set_mark();
+    size = i2d_PrivateKey(key->pkey, &der);
+    if (size <= 0) {
+        status = nx_openssl_fail("encoding a key");
+    } else {
+        out->data = nx_alloc((size_t)size);
+        out->size = (size_t)size;
+        if (out->data == NULL)
+            status = nx_fail(NEXAR_ENOMEM, "no memory for a key");
+        else
+            memcpy(out->data, der, (size_t)size);
+        OPENSSL_clear_free(der, (size_t)size);
+    }
+    ERR_pop_to_mark();
+    return status;
+}
+
+nexar_status nx_key_import(const void *der, size_t size, struct nx_key **out)
+{
+    const uint8_t *at = der;
+    nexar_status status;
+
+    *out = NULL;
+    if (size > NX_CERTIFICATE_LIMIT)
+        return nx_fail(NEXAR_EAUTH, "a key of %zu bytes", size);
+    ERR_set_mark();
+    status = finish(d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, (long)size), "reading a key", out);
+    if (status == NEXAR_ESYSTEM) /* it is what the bytes are */
+        status = nx_fail(NEXAR_EAUTH, "the key cannot be read");
+    ERR_pop_to_mark();
     return status;
 }
 

@@ -41,6 +41,31 @@ void nx_address_text(const struct sockaddr *address, char *text, size_t cap)
     }
 }
 
+nexar_status nx_address_of(const char *text, struct sockaddr_storage *out)
+{
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)out;
+    struct sockaddr_in *four = (struct sockaddr_in *)(void *)out;
+    char host[INET6_ADDRSTRLEN + 16];
+    const char *colon = strrchr(text, ':');
+    unsigned port;
+    size_t n;
+
+    memset(out, 0, sizeof(*out));
+    if (colon == NULL || sscanf(colon + 1, "%5u", &port) != 1 || port == 0 || port > 65535)
+        return NEXAR_EPROTO;
+    n = (size_t)(colon - text);
+    if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
+        snprintf(host, sizeof(host), "%.*s", (int)(n - 2), text + 1);
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons((uint16_t)port);
+        return inet_pton(AF_INET6, host, &six->sin6_addr) == 1 ? NEXAR_OK : NEXAR_EPROTO;
+    }
+    snprintf(host, sizeof(host), "%.*s", (int)n, text);
+    four->sin_family = AF_INET;
+    four->sin_port = htons((uint16_t)port);
+    return inet_pton(AF_INET, host, &four->sin_addr) == 1 ? NEXAR_OK : NEXAR_EPROTO;
+}
+
 void nx_conn_address(const nexar_conn *conn, char *text, size_t cap)
 {
     nx_address_text((const struct sockaddr *)nx_quic_conn_remote(conn->quic), text, cap);

@@ -101,6 +101,8 @@ nexar_status nx_conn_control(nexar_conn *conn, const struct nx_message *message,
 /* "10.0.0.7:41234" */
 void nx_conn_address(const nexar_conn *conn, char *text, size_t cap);
 void nx_address_text(const struct sockaddr *address, char *text, size_t cap);
+/* And back: "10.0.0.1:7000", "[::1]:7000".  NEXAR_EPROTO, without a sentence. */
+nexar_status nx_address_of(const char *text, struct sockaddr_storage *out);
 
 /* ---- between the files of net/ ---- */
 

@@ -20,8 +20,8 @@
 #define LOOK_AGAIN (250 * NX_MS)
 
 struct nexar_joining {
-    struct nx_setup setup;
-    struct nx_node *node; /* until its communicator is given */
+    struct nx_setup *setup; /* of a job that grows it goes with the node */
+    struct nx_node *node;   /* until its communicator is given */
     nx_time deadline;
     bool locating; /* it is not known yet where the seed is */
     bool seeking;  /* the way is by file, and this is not rank 0 */
@@ -50,8 +50,8 @@ static nexar_status start_node(struct nexar_joining *j, struct nx_seed *seed)
 {
     nexar_status st;
 
-    j->setup.options.join_timeout = j->deadline == NX_NEVER ? NX_NEVER : j->deadline - nx_now();
-    st = nx_node_start(&j->setup.options, &j->node);
+    j->setup->options.join_timeout = j->deadline == NX_NEVER ? NX_NEVER : j->deadline - nx_now();
+    st = nx_node_start(&j->setup->options, &j->node);
     if (st != NEXAR_OK) {
         nexar_error error = *nx_last_error();
 
@@ -63,18 +63,40 @@ static nexar_status start_node(struct nexar_joining *j, struct nx_seed *seed)
     return NEXAR_OK;
 }
 
+/* Waits for the node.  A job that grows and could not take this process in is asked again. */
+static nexar_status wait_node(struct nexar_joining *j, nx_time until, nexar_comm **comm)
+{
+    nexar_status st = nx_node_wait(j->node, until, comm);
+
+    while (st == NEXAR_EPEER && nx_node_may_try_again(j->node) && nx_now() < j->deadline) {
+        nx_info("joining is tried again: %s", nexar_last_error());
+        nx_node_free(j->node);
+        j->node = NULL;
+        st = start_node(j, NULL);
+        if (st == NEXAR_OK)
+            st = nx_node_wait(j->node, until, comm);
+    }
+    return st;
+}
+
+static void free_setup(void *setup)
+{
+    nx_setup_free(setup);
+    nx_free_secret(setup);
+}
+
 /* By join string or secret.  NEXAR_EAGAIN: a name is not known yet. */
 static nexar_status locate(struct nexar_joining *j)
 {
-    const struct nx_config *c = &j->setup.config;
-    bool by_secret = j->setup.way == NX_WAY_SECRET;
+    const struct nx_config *c = &j->setup->config;
+    bool by_secret = j->setup->way == NX_WAY_SECRET;
     struct nx_seed *seed = NULL;
-    nexar_status st = by_secret ? nx_setup_by_secret(&j->setup)
-                                : nx_setup_by_join_string(&j->setup, c->join, nx_config_name(c, &c->join));
+    nexar_status st = by_secret ? nx_setup_by_secret(j->setup)
+                                : nx_setup_by_join_string(j->setup, c->join, nx_config_name(c, &c->join));
 
     j->locating = st == NEXAR_EAGAIN;
-    if (st == NEXAR_OK && by_secret && j->setup.env.rank == 0)
-        st = nx_setup_serve(&j->setup, NULL, NULL, &seed);
+    if (st == NEXAR_OK && by_secret && j->setup->env.rank == 0)
+        st = nx_setup_serve(j->setup, NULL, NULL, &seed);
     return st == NEXAR_OK ? start_node(j, seed) : st;
 }
 
@@ -100,16 +122,17 @@ static nexar_status locate_again(struct nexar_joining *j, nx_time until)
     return NEXAR_OK;
 }
 
-static nexar_status publish(struct nexar_joining *j)
+/* `job` NULL: nobody is waited for. */
+static nexar_status publish(struct nexar_joining *j, const char *job)
 {
     struct nx_seed *seed;
-    nexar_status st = nx_setup_serve(&j->setup, all_here, j, &seed);
+    nexar_status st = nx_setup_serve(j->setup, all_here, j, &seed);
 
     if (st != NEXAR_OK)
         return st;
-    st = nx_setup_by_join_string(&j->setup, nx_seed_text(seed), "rank 0's own join string");
-    if (st == NEXAR_OK)
-        st = nx_meet_publish(&j->folders, j->setup.env.here, nx_seed_text(seed), &j->meet);
+    st = nx_setup_by_join_string(j->setup, nx_seed_text(seed), "rank 0's own join string");
+    if (st == NEXAR_OK && job != NULL)
+        st = nx_meet_publish(&j->folders, job, nx_seed_text(seed), &j->meet);
     if (st == NEXAR_OK)
         return start_node(j, seed);
     nx_seed_end(seed);
@@ -123,7 +146,8 @@ static nexar_status publish(struct nexar_joining *j)
 static nexar_status seek(struct nexar_joining *j, nx_time until)
 {
     struct nx_meet_found file;
-    nexar_status st = nx_meet_find(&j->folders, j->setup.env.here, j->found[0] == '\0' ? NULL : j->found, until, &file);
+    nexar_status st =
+        nx_meet_find(&j->folders, j->setup->env.here, j->found[0] == '\0' ? NULL : j->found, until, &file);
 
     if (st == NEXAR_ETIMEDOUT && until < j->deadline)
         return NEXAR_EAGAIN;
@@ -134,7 +158,7 @@ static nexar_status seek(struct nexar_joining *j, nx_time until)
     nx_node_free(j->node);
     j->node = NULL;
     memcpy(j->found, file.id, sizeof(j->found));
-    st = nx_setup_by_join_string(&j->setup, file.join, "the join string that rank 0 has left");
+    st = nx_setup_by_join_string(j->setup, file.join, "the join string that rank 0 has left");
     nx_free_secret(file.join);
     return st == NEXAR_OK ? start_node(j, NULL) : st;
 }
@@ -154,7 +178,7 @@ static nexar_status wait_seeking(struct nexar_joining *j, nx_time until, nexar_c
         nx_time slice = nx_after(nx_now(), LOOK_AGAIN);
 
         if (nx_node_welcomed(j->node))
-            return nx_node_wait(j->node, until, comm);
+            return wait_node(j, until, comm);
         st = nx_node_wait(j->node, slice < until ? slice : until, comm);
         if (st != NEXAR_EAGAIN || until <= slice)
             return st;
@@ -170,14 +194,14 @@ static nexar_status wait_seeking(struct nexar_joining *j, nx_time until, nexar_c
 
 static nexar_status begin(struct nexar_joining *j, const nexar_config *config)
 {
-    nexar_status st = nx_setup_load(config, false, &j->setup);
+    nexar_status st = nx_setup_load(config, false, j->setup);
 
     if (st != NEXAR_OK)
         return st;
-    j->deadline = nx_after(nx_now(), j->setup.config.join_timeout_ns);
-    switch (j->setup.way) {
+    j->deadline = nx_after(nx_now(), j->setup->config.join_timeout_ns);
+    switch (j->setup->way) {
     case NX_WAY_ALONE:
-        return start_node(j, NULL);
+        return j->setup->config.elastic != 0 ? publish(j, NULL) : start_node(j, NULL);
     case NX_WAY_JOIN:
     case NX_WAY_SECRET:
         st = locate(j);
@@ -188,8 +212,8 @@ static nexar_status begin(struct nexar_joining *j, const nexar_config *config)
         break;
     }
     nx_meet_folders(getenv("XDG_RUNTIME_DIR"), &j->folders);
-    j->seeking = j->setup.env.rank != 0;
-    return j->seeking ? NEXAR_OK : publish(j);
+    j->seeking = j->setup->env.rank != 0;
+    return j->seeking ? NEXAR_OK : publish(j, j->setup->env.here);
 }
 
 nexar_status nexar_join_start(const nexar_config *config, nexar_joining **out)
@@ -204,8 +228,12 @@ nexar_status nexar_join_start(const nexar_config *config, nexar_joining **out)
     if (st != NEXAR_OK)
         return st;
     j = nx_calloc(1, sizeof(*j));
-    if (j == NULL)
+    if (j != NULL)
+        j->setup = nx_calloc(1, sizeof(*j->setup));
+    if (j == NULL || j->setup == NULL) {
+        nx_free(j);
         return nx_fail(NEXAR_ENOMEM, "init: no memory");
+    }
     st = begin(j, config);
     if (st != NEXAR_OK) {
         nexar_error error = *nx_last_error();
@@ -233,7 +261,11 @@ nexar_status nexar_join_wait(nexar_joining *j, int64_t timeout_ns, nexar_comm **
     st = locate_again(j, until);
     if (st != NEXAR_OK)
         return st;
-    st = j->seeking ? wait_seeking(j, until, comm) : nx_node_wait(j->node, until, comm);
+    st = j->seeking ? wait_seeking(j, until, comm) : wait_node(j, until, comm);
+    if (st == NEXAR_OK && j->setup->config.elastic != 0) {
+        nx_node_attach(j->node, j->setup, free_setup);
+        j->setup = NULL;
+    }
     if (st == NEXAR_OK) {
         j->node = NULL;
         j->seeking = false;
@@ -247,7 +279,8 @@ void nexar_join_close(nexar_joining *j)
         return;
     nx_node_free(j->node);
     nx_meet_withdraw(j->meet);
-    nx_setup_free(&j->setup);
+    if (j->setup != NULL)
+        free_setup(j->setup);
     nx_free_secret(j);
 }
 

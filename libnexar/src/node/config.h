@@ -30,7 +30,7 @@ enum nx_detect {
     NX_DETECT_KUBERNETES,
 };
 
-#define NX_SETTINGS_MAX 48
+#define NX_SETTINGS_MAX 64
 
 /* Fields are named as in nexar_config; those that it lacks can be set by the environment alone.  Texts are NULL if they
  * are not set. */
@@ -40,6 +40,7 @@ struct nx_config {
     nx_time timeout_ns, join_timeout_ns, heartbeat_ns, peer_timeout_ns, linger_ns, spin_ns, recovery_timeout_ns;
     uint64_t small_bytes, lane_bytes, lane_messages, unread_bytes, connection_window, stream_window;
     uint64_t rpc_threads, rpc_queue;
+    uint32_t elastic, min_world, max_world; /* 0: not set */
     /* environment alone */
     char *secret_file, *master_addr, *job_id, *coll_tune, *group;
     uint32_t master_port; /* 0: not set */

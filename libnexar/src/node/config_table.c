@@ -71,6 +71,13 @@ const struct nx_setting nx_settings[] = {
      .range = "1..1024", .help = "threads that handle calls, of each communicator with functions"},
     {FIELD(rpc_queue), .variable = "NEXAR_RPC_QUEUE", .kind = NX_SETTING_COUNT, .unit = "calls", .fallback = "1024",
      .range = "1..4294967295", .help = "calls that wait for a thread before their senders are held back"},
+    {FIELD(elastic), .variable = "NEXAR_ELASTIC", .kind = NX_SETTING_NUMBER, .unit = "flag", .fallback = "",
+     .range = "0..1",
+     .help = "1: ranks may join and leave after the job has formed; the same on all ranks and the seed"},
+    {FIELD(min_world), .variable = "NEXAR_MIN_WORLD", .kind = NX_SETTING_NUMBER, .unit = "ranks", .fallback = "",
+     .range = "1..4096", .help = "with fewer ranks an elastic checkpoint waits for others to join; rank 0's counts"},
+    {FIELD(max_world), .variable = "NEXAR_MAX_WORLD", .kind = NX_SETTING_NUMBER, .unit = "ranks", .fallback = "",
+     .range = "1..4096", .help = "with so many ranks nobody joins at an elastic checkpoint; rank 0's counts"},
     {FIELD(unread_bytes), .variable = "NEXAR_UNREAD_BYTES", .kind = NX_SETTING_BYTES, .unit = "bytes",
      .fallback = "48m", .range = "64k..3g",
      .help = "unread bytes of one peer in all lanes; at least NEXAR_LANE_BYTES; if it is not set, three of them if "

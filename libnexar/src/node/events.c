@@ -11,6 +11,15 @@
 
 #include <string.h>
 
+/* Of a job that forms anew: it does not. */
+static void disturb(struct nx_node *node, uint32_t peer, const char *what)
+{
+    nexar_error error;
+
+    nx_error_set(&error, NEXAR_EPEER, peer, "rank %u %s", peer, what);
+    nx_elastic_disturbed(node, &error);
+}
+
 static void peer_gone(void *owner, uint32_t peer, nexar_status why)
 {
     struct nx_node *node = owner;
@@ -23,6 +32,8 @@ static void peer_gone(void *owner, uint32_t peer, nexar_status why)
             nx_near_peer_left(comm, peer);
     }
     nx_members_gone(node->members, peer, why != NEXAR_EPEER);
+    if (why == NEXAR_EPEER)
+        disturb(node, peer, "was lost");
 }
 
 static void op_aborted(void *owner, uint32_t peer, const struct nx_msg_op_aborted *aborted)
@@ -58,6 +69,7 @@ static void word(void *owner, uint32_t peer, const struct nx_message *m)
             nx_members_blamed(node->members, peer, nx_comm_world(comm, m->comm_shrinks.lost));
         if (comm != NULL)
             nx_comm_given_up(comm, peer, &m->comm_shrinks);
+        disturb(node, peer, "has lost another");
         break;
     default:
         comm = nx_scope_owner(&node->net.lanes, m->comm_aborted.comm);

@@ -174,11 +174,27 @@ static nexar_status welcome(void *arg, uint32_t rank, uint32_t size, const struc
     return st;
 }
 
+static nexar_status grow(void *arg, const struct nx_trust *trust, struct nx_bytes authority,
+                         const struct sockaddr *seed, char lobby[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count)
+{
+    struct nx_lobby_place place;
+    nexar_status st = nx_lobby_open(arg, trust, authority, seed, &place);
+
+    if (st == NEXAR_OK) {
+        memcpy(lobby, place.address, sizeof(place.address));
+        *count = place.count;
+    }
+    return st;
+}
+
 static nexar_status connect_mesh(void *arg, const struct nx_msg_roster *roster)
 {
     struct nx_node *node = arg;
+    nexar_status st = NEXAR_OK;
 
-    return nx_mesh_connect(node->mesh, roster, node->options.join.deadline);
+    if (node->options.join.formation != 0)
+        st = nx_lobby_learn(node, roster);
+    return st != NEXAR_OK ? st : nx_mesh_connect(node->mesh, roster, node->options.join.deadline);
 }
 
 static void joined(void *arg, const nexar_error *error)
@@ -189,10 +205,15 @@ static void joined(void *arg, const nexar_error *error)
         nx_mesh_tell_formed(node->mesh);
     if (error == NULL && nx_node_open_members(node) != NEXAR_OK)
         error = nx_last_error();
+    if (error != NULL && error->status == NEXAR_EPEER && nx_joining_may_try_again(node->joining)) {
+        nx_lock(&node->lock);
+        node->again = true;
+        nx_unlock(&node->lock);
+    }
     finish(node, error);
 }
 
-static const struct nx_join_owner join_owner = {.welcome = welcome, .mesh = connect_mesh, .done = joined};
+static const struct nx_join_owner join_owner = {.welcome = welcome, .grow = grow, .mesh = connect_mesh, .done = joined};
 
 static void start(void *arg)
 {
@@ -290,7 +311,9 @@ static void free_rest(struct nx_node *node)
         if (node->attached[i].object != NULL)
             node->attached[i].end(node->attached[i].object);
     }
+    nx_lobby_close(node->lobby);
     nx_free(node->hosts);
+    nx_free(node->places);
     nx_mutex_fini(&node->lock);
     nx_free_secret(node); /* the key of the proof is in its options */
 }
@@ -374,6 +397,16 @@ bool nx_node_welcomed(struct nx_node *node)
     return welcomed;
 }
 
+bool nx_node_may_try_again(struct nx_node *node)
+{
+    bool again;
+
+    nx_lock(&node->lock);
+    again = node->again;
+    nx_unlock(&node->lock);
+    return again;
+}
+
 void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object))
 {
     for (int i = 0; i < ATTACHED_MAX; i++) {
@@ -383,6 +416,29 @@ void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object
             return;
         }
     }
+}
+
+static void hand_over(void *arg)
+{
+    struct nx_node *node = ((struct nx_node **)arg)[0], *heir = ((struct nx_node **)arg)[1];
+
+    nx_members_retire(node->members);
+    heir->lobby = node->lobby;
+    node->lobby = NULL;
+    node->heir = NULL;
+    nx_lobby_move(heir->lobby, heir);
+}
+
+void nx_node_hand_over(struct nx_node *node, struct nx_node *heir)
+{
+    struct nx_node *both[] = {node, heir};
+
+    for (int i = 0; i < ATTACHED_MAX; i++) {
+        if (node->attached[i].object != NULL)
+            nx_node_attach(heir, node->attached[i].object, node->attached[i].end);
+        node->attached[i].object = NULL;
+    }
+    (void)nx_call(hand_over, both);
 }
 
 struct nx_node *nx_node_of(const nexar_comm *comm)

@@ -24,7 +24,9 @@ struct nx_node_options {
     /* Engine.  Where others reach this rank on `port`, best first; `seed` is where the seed was reached. */
     nexar_status (*addresses)(void *arg, const struct sockaddr *seed, uint16_t port,
                               char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE], uint32_t *count);
-    void *addresses_arg; /* as long as it joins */
+    void *addresses_arg;           /* as long as it joins; of a job that grows: as long as the node */
+    uint32_t min_world, max_world; /* of a job that grows; 0: no limit */
+    struct nx_lobby *lobby;        /* of a job that grows and has formed before: where it lets others in */
 };
 
 struct nx_node;
@@ -39,11 +41,17 @@ nexar_status nx_node_wait(struct nx_node *node, nx_time deadline, nexar_comm **c
 /* The seed has given this node its rank. */
 bool nx_node_welcomed(struct nx_node *node);
 
+/* Of one that has failed: the job had formed before, and may take this process in the next time. */
+bool nx_node_may_try_again(struct nx_node *node);
+
 /* Ends a node that has given no communicator.  Blocks.  NULL is legal. */
 void nx_node_free(struct nx_node *node);
 
 /* Something that goes with the node, last: the seed that rank 0 runs, a file that was published. */
 void nx_node_attach(struct nx_node *node, void *object, void (*end)(void *object));
+/* The job has formed anew, as `heir`: what goes with the old node now goes with that one, and the old one's votes count
+ * no more. */
+void nx_node_hand_over(struct nx_node *node, struct nx_node *heir);
 
 /* The node of a communicator. */
 struct nx_node *nx_node_of(const nexar_comm *comm);

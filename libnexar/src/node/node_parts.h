@@ -7,9 +7,10 @@
 #include "cluster/member_io.h"
 #include "comm/comms.h"
 #include "node/kin.h"
+#include "node/lobby.h"
 #include "node/node.h"
 
-enum { ATTACHED_MAX = 2 };
+enum { ATTACHED_MAX = 3 };
 
 struct nx_node {
     struct nx_node_options options;
@@ -25,10 +26,15 @@ struct nx_node {
     uint8_t *records;           /* in the segment of this host: those of its ranks, see cluster/record.h; NULL: none */
     struct nx_members *members; /* once the job has formed */
     uint32_t *hosts;            /* owned; of each rank, the lowest rank of its host, once the roster is known */
+    struct nx_lobby *lobby;     /* of a job that grows; NULL once another node has taken it over */
+    struct nx_lobby_place *places; /* owned; of a job that grows: where each rank lets others in */
+    /* engine */
+    struct nx_node *heir; /* the node of the job's next formation, while that forms */
     /* lock */
     struct nx_mutex lock;
     bool welcomed;
-    bool over; /* joined or failed */
+    bool over;  /* joined or failed */
+    bool again; /* failed, but may be tried again */
     nexar_error error;
     struct nx_waiter *waiter;
     char peer_name[NX_NAME_SIZE]; /* engine */
@@ -38,6 +44,11 @@ struct nx_node {
         void (*end)(void *object);
     } attached[ATTACHED_MAX];
 };
+
+/* ---- elastic.c: engine ---- */
+
+/* A rank was lost, or a communicator given up: a formation that is under way will not be. */
+void nx_elastic_disturbed(struct nx_node *node, const nexar_error *error);
 
 /* ---- events.c: engine ---- */
 

@@ -81,6 +81,9 @@ static void warn_unknown(void)
                 nearest == NULL ? "" : nearest, nearest == NULL ? "" : " meant?");
 }
 
+/* Who is new waits for a checkpoint of those who are there. */
+#define ELASTIC_JOIN_TIMEOUT (600 * NX_S)
+
 /* Connections notice silence; what the membership hears of its own is a second opinion, which may come later. */
 static void set_membership(struct nx_member_config *m, const struct nx_config *c)
 {
@@ -99,8 +102,13 @@ static nexar_status fill(struct nx_setup *setup)
     struct nx_node_options *o = &setup->options;
     nexar_status st;
 
-    o->alone = setup->way == NX_WAY_ALONE;
+    o->alone = setup->way == NX_WAY_ALONE && c->elastic == 0;
+    if (c->elastic != 0 && nx_config_source(c, &c->join_timeout_ns) == NX_BY_DEFAULT)
+        setup->config.join_timeout_ns = ELASTIC_JOIN_TIMEOUT;
     o->join_timeout = c->join_timeout_ns;
+    o->min_world = c->min_world;
+    o->max_world = c->max_world;
+    o->join.formation = c->elastic;
     o->timeout = c->timeout_ns;
     o->linger = c->linger_ns;
     set_membership(&o->member, c);
@@ -164,6 +172,7 @@ void nx_setup_free(struct nx_setup *setup)
     nx_interfaces_free(&setup->there);
     nx_config_free(&setup->config);
     explicit_bzero(&setup->options.join.proof, sizeof(setup->options.join.proof));
+    explicit_bzero(setup->options.join.token, sizeof(setup->options.join.token));
 }
 
 /* ---- where the seed is ---- */
@@ -216,6 +225,9 @@ nexar_status nx_setup_by_join_string(struct nx_setup *setup, const char *text, c
         st = add_seed(setup, join.hosts[i].name, join.hosts[i].port, &loopback);
     if (st == NEXAR_OK)
         st = nx_proof_key_from_token(join.token, &j->proof);
+    j->has_token = st == NEXAR_OK && setup->config.elastic != 0;
+    if (j->has_token)
+        memcpy(j->token, join.token, NX_TOKEN_SIZE);
     explicit_bzero(&join, sizeof(join));
     return st == NEXAR_OK ? settle_reach(setup, loopback) : st;
 }
@@ -239,8 +251,11 @@ nexar_status nx_setup_by_secret(struct nx_setup *setup)
 
 nexar_status nx_setup_serve(struct nx_setup *setup, void (*full)(void *arg), void *arg, struct nx_seed **seed)
 {
-    struct nx_seed_options o = {
-        .size = setup->env.size, .timeout = setup->config.join_timeout_ns, .full = full, .full_arg = arg};
+    struct nx_seed_options o = {.size = setup->env.size != 0 ? setup->env.size : 1,
+                                .timeout = setup->config.join_timeout_ns,
+                                .full = full,
+                                .full_arg = arg,
+                                .grows = setup->config.elastic != 0};
     struct sockaddr_in *local = (struct sockaddr_in *)(void *)&o.listen;
 
     if (setup->way == NX_WAY_SECRET) {

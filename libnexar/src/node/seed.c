@@ -67,6 +67,7 @@ nexar_status nexar_seed_open(const char *address, uint32_t world_size, const nex
         return nx_fail(NEXAR_EINVAL, "seed: \"%s\" is not an address of this host, such as 0.0.0.0 or 10.0.0.1", host);
     st = nx_setup_load(config, true, &setup);
     o.timeout = setup.config.join_timeout_ns;
+    o.grows = setup.config.elastic != 0;
     if (st == NEXAR_OK)
         st = name_hosts(&setup, &o);
     nx_setup_free(&setup);
@@ -97,6 +98,29 @@ nexar_status nexar_seed_join_string(const nexar_seed *seed, char *text, size_t c
                        cap);
     snprintf(text, cap, "%s", join);
     return NEXAR_OK;
+}
+
+nexar_status nexar_seed_point_to(nexar_seed *seed, const char *join_string)
+{
+    char addresses[NX_ADDRESSES_MAX][NX_ADDRESS_SIZE];
+    struct nx_join_string join;
+    uint32_t n = 0;
+    nexar_status st;
+
+    if (seed == NULL || join_string == NULL)
+        return nx_fail(NEXAR_EINVAL, "seed: it is NULL, or there is no join string");
+    st = nx_join_string_parse(join_string, &join);
+    if (st != NEXAR_OK)
+        return st;
+    explicit_bzero(join.token, sizeof(join.token));
+    for (size_t i = 0; i < join.host_count && n < NX_ADDRESSES_MAX; i++) {
+        struct sockaddr_storage address;
+
+        if (!nx_address_parse(join.hosts[i].name, join.hosts[i].port, &address))
+            return nx_fail(NEXAR_EINVAL, "seed: \"%s\" is not an address", join.hosts[i].name);
+        nx_endpoint_text(&address, addresses[n++]);
+    }
+    return nx_seed_point_to(seed->seed, addresses, n);
 }
 
 nexar_status nexar_seed_wait(nexar_seed *seed, int64_t timeout_ns)

@@ -141,6 +141,9 @@ struct nx_msg_join_hello {
     struct nx_bytes nonce;
     struct nx_bytes group; /* what ranks of one host have in common */
     struct nx_text software;
+    /* 0: of a job that does not grow; 1: new to one that does; more: a member of it, back for the formation of this
+     * number */
+    uint32_t formation;
 };
 
 struct nx_msg_join_challenge {
@@ -154,16 +157,24 @@ struct nx_msg_join_proof {
 struct nx_msg_join_welcome {
     uint32_t rank, world_size;
     struct nx_bytes cluster, certificate, ca;
+    struct nx_bytes authority; /* of a job that grows: the key of `ca`; a secret of its members */
+    uint32_t formation;        /* of the job; 1: its first */
 };
 
 struct nx_msg_join_listen {
     struct nx_pairs addresses; /* best first */
+    struct nx_pairs lobby;     /* where it lets others in, best first */
 };
 
 struct nx_msg_roster {
     struct nx_pairs addresses; /* key: the rank; several each, best first */
     struct nx_bytes nodes;     /* 16 bytes a rank */
     struct nx_bytes groups;    /* 16 bytes a rank */
+    struct nx_pairs lobbies;   /* as `addresses` */
+};
+
+struct nx_msg_join_redirect {
+    struct nx_pairs addresses; /* of seeds that know more, best first */
 };
 
 struct nx_msg_join_ready {
@@ -364,14 +375,14 @@ struct nx_msg_member_joinack {
     XX(JOIN_HELLO, 64, join_hello, CONTROL,                                                                            \
        F(join_hello, version) F(join_hello, rank_plus_one) F(join_hello, world_size)                                   \
            F(join_hello, local_rank_plus_one) F(join_hello, local_size) F(join_hello, nonce) F(join_hello, group)      \
-               F(join_hello, software))                                                                                \
+               F(join_hello, software) F(join_hello, formation))                                                       \
     XX(JOIN_CHALLENGE, 65, join_challenge, CONTROL, F(join_challenge, nonce) F(join_challenge, proof))                 \
     XX(JOIN_PROOF, 66, join_proof, CONTROL, F(join_proof, proof) F(join_proof, csr))                                   \
     XX(JOIN_WELCOME, 67, join_welcome, CONTROL,                                                                        \
        F(join_welcome, rank) F(join_welcome, world_size) F(join_welcome, cluster) F(join_welcome, certificate)         \
-           F(join_welcome, ca))                                                                                        \
-    XX(JOIN_LISTEN, 68, join_listen, CONTROL, F(join_listen, addresses))                                               \
-    XX(ROSTER, 69, roster, CONTROL, F(roster, addresses) F(roster, nodes) F(roster, groups))                           \
+           F(join_welcome, ca) F(join_welcome, authority) F(join_welcome, formation))                                  \
+    XX(JOIN_LISTEN, 68, join_listen, CONTROL, F(join_listen, addresses) F(join_listen, lobby))                         \
+    XX(ROSTER, 69, roster, CONTROL, F(roster, addresses) F(roster, nodes) F(roster, groups) F(roster, lobbies))        \
     XX(JOIN_READY, 70, join_ready, CONTROL, F(join_ready, rank))                                                       \
     XX(JOIN_GO, 71, join_go, CONTROL, )                                                                                \
     XX(ABORT, 72, abort, CONTROL, F(abort, code) F(abort, rank) F(abort, reason))                                      \
@@ -399,6 +410,7 @@ struct nx_msg_member_joinack {
     XX(PROCESS, 88, process, CONTROL, F(process, process))                                                             \
     XX(SHRUNK, 89, shrunk, CONTROL, F(shrunk, comm))                                                                   \
     XX(COMM_SHRINKS, 90, comm_shrinks, CONTROL, F(comm_shrinks, comm) F(comm_shrinks, lost))                           \
+    XX(JOIN_REDIRECT, 91, join_redirect, CONTROL, F(join_redirect, addresses))                                         \
     XX(MEMBER_BEAT, 96, member_beat, CONTROL, F(member_beat, epoch) F(member_beat, digest) F(member_beat, stand))      \
     XX(MEMBER_PREPARE, 97, member_prepare, CONTROL,                                                                    \
        F(member_prepare, epoch) F(member_prepare, round) F(member_prepare, rank) F(member_prepare, who))               \

@@ -331,7 +331,7 @@ static void test_lanes(void **state)
             expected = NX_LANE_DATA;
         else if (kind == NX_KIND_RELAY)
             expected = NX_LANE_RELAY;
-        else if ((kind > 16 && kind < NX_KIND_OWN) || (kind > 90 && kind < 96) || kind > 104)
+        else if ((kind > 16 && kind < NX_KIND_OWN) || (kind > 91 && kind < 96) || kind > 104)
             expected = NX_LANE_BY_KIND;
         assert_int_equal(nx_message_lane((enum nx_kind)kind), expected);
     }
