@@ -1,9 +1,9 @@
 /** nexar/elastic.h - a job whose ranks come and go: those who are new become members at a checkpoint, and others leave.
  *
- *  All ranks, and the seed, have `elastic` set (nexar_config, NEXAR_ELASTIC=1).  The job forms as any other.  Afterwards
- *  whoever joins with its join string waits in nexar_init until the members call nexar_elastic_checkpoint.  Then the job
- *  forms anew: the members that stay keep their order and come first, those who are new follow.  Each member has the key
- *  of the job's certificate authority, so that any of them can let others in. */
+ *  All ranks, and the seed, have `elastic` set (nexar_config, NEXAR_ELASTIC=1).  The job forms as any other.
+ *  Afterwards whoever joins with its join string waits in nexar_init until the members call nexar_elastic_checkpoint.
+ *  Then the job forms anew: the members that stay keep their order and come first, those who are new follow.  Each
+ *  member has the key of the job's certificate authority, so that any of them can let others in. */
 #ifndef NEXAR_ELASTIC_H
 #define NEXAR_ELASTIC_H
 
@@ -17,10 +17,11 @@ typedef struct nexar_elastic nexar_elastic;
 
 /** A collective of all members: lets those join who wait, up to `max_world` of rank 0, and those leave who call
  *  nexar_comm_leave instead.  With fewer than `min_world` it waits for others.  Costs an all_gather of some bytes if
- *  nobody comes or goes, else a formation of the job, as nexar_init does; if one of those who are new is lost meanwhile,
- *  it begins again without it.  The communicator must have all members, as the world has and what was shrunk from it.
- *  @param out  `comm` itself if nothing changes.  Else another one, and `comm` and all that were made from it are to be
- *              closed: their ranks are those of before
+ *  nobody comes or goes, else a formation of the job, as nexar_init does; if one of those who are new is lost
+ *  meanwhile, it begins again without it.  The communicator must have all members, as the world has and what was
+ *  shrunk from it.
+ *  @param out  `comm` itself if nothing changes.  Else another one, and `comm` and all that were made from it are to
+ *              be closed: their ranks are those of before
  *  @returns NEXAR_OK, NEXAR_ENOTSUP (the job is not elastic; the communicator lacks members), NEXAR_EPEER (a member was
  *           lost: shrink, and call it again), NEXAR_ETIMEDOUT (a rank has not called it, or too few have joined),
  *           NEXAR_EINVAL, NEXAR_ECLOSED, NEXAR_EQUORUM, NEXAR_ESYSTEM, NEXAR_ENOMEM, NEXAR_EDEADLK, NEXAR_EFORK
@@ -39,8 +40,8 @@ NEXAR_API nexar_status nexar_elastic_start(nexar_comm *comm, uint32_t leave, con
 
 /** Waits at most `timeout_ns` for its end.  With NEXAR_OK *out is as in nexar_elastic_checkpoint, NULL if this rank has
  *  left; close `elastic` in any case.
- *  @returns as nexar_elastic_checkpoint; NEXAR_EAGAIN if it has not ended yet, NEXAR_EINTR if a signal handler ran: call
- *           again
+ *  @returns as nexar_elastic_checkpoint; NEXAR_EAGAIN if it has not ended yet, NEXAR_EINTR if a signal handler ran:
+ *           call again
  *  @threads any, one at a time */
 NEXAR_API nexar_status nexar_elastic_wait(nexar_elastic *elastic, int64_t timeout_ns, nexar_comm **out);
 

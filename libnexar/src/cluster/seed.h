@@ -158,9 +158,9 @@ static inline bool nx_seed_grows(const struct nx_seed_machine *m)
 void nx_seed_take_over(struct nx_seed_machine *m);
 /* Those who are new, and wait for a formation. */
 uint32_t nx_seed_waiting(const struct nx_seed_machine *m);
-/* The job forms anew, of `kept` members, who come back with the ranks 0 to kept - 1, and as many who are new as it takes
- * for `size`.  If these are not enough any more, or one of all is lost, it fails: all but those who are new are told,
- * and these wait on. */
+/* The job forms anew, of `kept` members, who come back with the ranks 0 to kept - 1, and as many who are new as it
+ * takes for `size`.  If these are not enough any more, or one of all is lost, it fails: all but those who are new are
+ * told, and these wait on. */
 void nx_seed_expect(struct nx_seed_machine *m, uint32_t size, uint32_t kept, nx_time now);
 /* The formation that members have come back for, or are to, will not be. */
 void nx_seed_pass(struct nx_seed_machine *m, const char *why);

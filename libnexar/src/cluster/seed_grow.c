@@ -1,4 +1,5 @@
-/* cluster/seed_grow.c - the seed of a job that grows: who is new waits for the next formation, members come back for it.
+/* cluster/seed_grow.c - the seed of a job that grows: who is new waits for the next formation, members
+ * come back for it.
  *
  * Owner: the machine's.  A formation is of members that agreed on it elsewhere, and of as many who are new as they have
  * counted; one that fails harms nobody: the members are told, and may try again, the others wait on. */
@@ -8,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { WAITING_MAX = 256 };
+enum { WAITING_MAX = 64 };
 
 static struct nx_seed_client *client_at(const struct nx_list *pos)
 {
@@ -79,9 +80,12 @@ const char *nx_seed_no_room(const struct nx_seed_machine *m, const struct nx_see
         snprintf(text, cap, "rank %u is not one of the %u that come back", client->wanted_rank, m->kept);
         return text;
     }
+    snprintf(text, cap, "it does not say which rank it comes back as");
+    if (client->wanted_rank == NEXAR_NO_RANK)
+        return text;
     holder = nx_seed_holder(m, client->wanted_rank);
     snprintf(text, cap, "rank %u is back already", client->wanted_rank);
-    return client->wanted_rank == NEXAR_NO_RANK || holder != NULL ? text : NULL;
+    return holder != NULL ? text : NULL;
 }
 
 bool nx_seed_send_on(struct nx_seed_machine *m, struct nx_seed_client *client)

@@ -1,7 +1,8 @@
 /* identity/ca.c - making certificates.
  *
- * Owner: the seed, and the members of a job that grows; a CA does not change after it was made.  It takes nothing from a request but the public key: who the
- * certificate is for follows from that key, what it may be used for is fixed here. */
+ * Owner: the seed, and the members of a job that grows; a CA does not change after it was made.  It takes nothing from
+ * a request but the public key: who the certificate is for follows from that key, what it may be used for is fixed
+ * here. */
 #include "identity/ca.h"
 
 #include "base/status.h"

@@ -17,8 +17,8 @@ struct nx_ca;
  * NEXAR_ENOMEM, NEXAR_ESYSTEM. */
 nexar_status nx_ca_make(int64_t now, int64_t lifetime, struct nx_ca **out);
 
-/* The same authority in another process: its certificate and key.  NEXAR_EAUTH if they are none, or do not belong to each
- * other. */
+/* The same authority in another process: its certificate and key.  NEXAR_EAUTH if they are none, or do not belong to
+ * each other. */
 nexar_status nx_ca_restore(const struct nx_trust *trust, const void *key, size_t key_size, struct nx_ca **out);
 /* Its key; wipe it with nx_der_wipe. */
 nexar_status nx_ca_key(const struct nx_ca *ca, struct nx_der *out);

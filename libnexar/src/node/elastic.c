@@ -1,10 +1,10 @@
 /* node/elastic.c - the job forms anew at a checkpoint: who stays, who is new, who leaves: the public calls.
  *
- * Owner: the thread that calls; the lobby and the nodes are the engine's.  A checkpoint is an all_gather of what each rank
- * knows, from which all compute the same; then, if somebody comes or goes, those who stay join a job of the new size at
- * the lobby of the first of them, as at any seed, while the old job is there still.  A formation is of all or of nobody:
- * if it fails, they are where they were, and ask each other again.  Whoever is in the new one votes in the old one no
- * more, so that the two can never go on beside each other. */
+ * Owner: the thread that calls; the lobby and the nodes are the engine's.  A checkpoint is an all_gather of what each
+ * rank knows, from which all compute the same; then, if somebody comes or goes, those who stay join a job of the new
+ * size at the lobby of the first of them, as at any seed, while the old job is there still.  A formation is of all or
+ * of nobody: if it fails, they are where they were, and ask each other again.  Whoever is in the new one votes in the
+ * old one no more, so that the two can never go on beside each other. */
 #include "nexar/elastic.h"
 #include "base/call.h"
 #include "base/log.h"

@@ -10,7 +10,7 @@ struct fake_join {
     struct nx_join_machine m;
     nx_time now;
     struct text log;
-    const char *hello_fails, *prove_fails, *welcome_fails, *mesh_fails;
+    const char *hello_fails, *prove_fails, *welcome_fails, *redirect_fails, *mesh_fails;
 };
 
 static inline void connect_seed(void *arg, uint32_t attempt)
@@ -63,6 +63,14 @@ static inline nexar_status welcome(void *arg, const struct nx_msg_join_welcome *
     return or_fail(((struct fake_join *)arg)->welcome_fails);
 }
 
+static inline nexar_status redirect(void *arg, const struct nx_pairs *addresses)
+{
+    struct fake_join *f = arg;
+
+    text_print(&f->log, "redirect %zu\n", addresses->count);
+    return or_fail(f->redirect_fails);
+}
+
 static inline nexar_status mesh(void *arg, const struct nx_msg_roster *roster)
 {
     struct fake_join *f = arg;
@@ -87,6 +95,7 @@ static inline void open_join(struct fake_join *f)
                                            .hello = hello,
                                            .prove = prove,
                                            .welcome = welcome,
+                                           .redirect = redirect,
                                            .mesh = mesh,
                                            .done = done};
 

@@ -7,7 +7,7 @@
 #include "check.h"
 #include "text.h"
 
-enum { SEED_CLIENTS = 64 };
+enum { SEED_CLIENTS = 66 };
 
 struct fake_seed {
     struct nx_seed_machine m;
@@ -19,8 +19,9 @@ struct fake_seed {
         bool stranger;
         uint8_t node; /* 0: its own */
         const uint8_t *group;
-        uint32_t rank_plus_one, size, local_rank_plus_one;
+        uint32_t rank_plus_one, size, local_rank_plus_one, formation;
     } who[SEED_CLIENTS];
+    bool elsewhere; /* who is new is sent on */
 };
 
 static inline int seed_index(struct fake_seed *f, const struct nx_seed_client *client)
@@ -90,6 +91,21 @@ static inline void seed_full(void *arg)
     text_print(&f->log, "full\n");
 }
 
+static inline bool seed_elsewhere(void *arg, struct nx_pairs *out)
+{
+    struct fake_seed *f = arg;
+
+    *out = (struct nx_pairs){0};
+    return f->elsewhere;
+}
+
+static inline void seed_formed(void *arg)
+{
+    struct fake_seed *f = arg;
+
+    text_print(&f->log, "formed %u\n", f->m.size);
+}
+
 static inline void seed_forget(void *arg, struct nx_seed_client *client)
 {
     struct fake_seed *f = arg;
@@ -104,7 +120,9 @@ static inline void seed_open(struct fake_seed *f, uint32_t size)
                                            .send = seed_send,
                                            .close = seed_close,
                                            .full = seed_full,
-                                           .forget = seed_forget};
+                                           .forget = seed_forget,
+                                           .elsewhere = seed_elsewhere,
+                                           .formed = seed_formed};
     static const uint8_t cluster[NX_ID_SIZE];
 
     memset(f, 0, sizeof(*f));
@@ -152,6 +170,7 @@ static inline struct nx_message seed_hello(struct fake_seed *f, int i)
                                    .rank_plus_one = f->who[i].rank_plus_one,
                                    .world_size = f->who[i].size,
                                    .local_rank_plus_one = f->who[i].local_rank_plus_one,
+                                   .formation = f->who[i].formation,
                                    .nonce = nx_bytes("nonce", 5),
                                    .group = nx_bytes(f->who[i].group == NULL ? none : f->who[i].group, NX_ID_SIZE)};
     return m;
@@ -178,6 +197,8 @@ static inline void seed_say_listen(struct fake_seed *f, int i)
     snprintf(address, sizeof(address), "a%d", i);
     pair = (struct nx_pair){.text = nx_text(address)};
     m.join_listen.addresses = (struct nx_pairs){.count = 1, .items = &pair};
+    if (nx_seed_grows(&f->m))
+        m.join_listen.lobby = m.join_listen.addresses;
     seed_say(f, i, &m);
 }
 

@@ -195,6 +195,34 @@ static void test_refusals(void **state)
     }
 }
 
+/* The job has formed, and grows: the way leads on to one of its members, again and again if need be. */
+static void test_sent_on(void **state)
+{
+    struct fake_join f;
+
+    (void)state;
+    bring(&f, NX_JOIN_PROVING);
+    for (uint32_t i = 1; i <= 3; i++) {
+        say(&f, NX_KIND_JOIN_REDIRECT);
+        did(&f, "redirect 0\ndisconnect\n");
+        say(&f, NX_KIND_JOIN_WELCOME); /* it was on its way: the connection is given up already */
+        f.m.state = NX_JOIN_PROVING;
+        text_free(&f.log);
+        nx_join_disconnected(&f.m, NEXAR_EPEER, "closed", f.now);
+        assert_int_equal(f.m.state, NX_JOIN_WAITING);
+        assert_string_equal(f.m.last, "it knows of others that let in");
+        f.now += NX_S;
+        nx_join_tick(&f.m, f.now);
+        nx_join_connected(&f.m);
+        say(&f, NX_KIND_JOIN_CHALLENGE);
+        assert_int_equal(f.m.state, NX_JOIN_PROVING);
+        text_free(&f.log);
+    }
+    f.redirect_fails = "nowhere";
+    say(&f, NX_KIND_JOIN_REDIRECT);
+    failed(&f, NEXAR_EAUTH, "nowhere");
+}
+
 static const enum nx_kind all_kinds[] = {
 #define XX(name, number, member, lane, fields) NX_KIND_##name,
     NX_MESSAGE_MAP(XX, NX_NO_FIELDS)
@@ -204,7 +232,7 @@ static const enum nx_kind all_kinds[] = {
 static bool in_place(enum nx_kind kind, enum nx_join_state state)
 {
     return kind == NX_KIND_ABORT || (kind == NX_KIND_JOIN_CHALLENGE && state == NX_JOIN_GREETED) ||
-           (kind == NX_KIND_JOIN_WELCOME && state == NX_JOIN_PROVING) ||
+           ((kind == NX_KIND_JOIN_WELCOME || kind == NX_KIND_JOIN_REDIRECT) && state == NX_JOIN_PROVING) ||
            (kind == NX_KIND_ROSTER && state == NX_JOIN_LISTENING) ||
            (kind == NX_KIND_JOIN_GO && state == NX_JOIN_READY);
 }
@@ -239,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_own_failures),
         cmocka_unit_test(test_welcome_that_cannot_be),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sent_on),
         cmocka_unit_test(test_messages_out_of_place),
     };
 
