@@ -48,6 +48,7 @@ class Rank:
         self.error = ""  # the exception's name
         self.ended_by_us = False
         self.streams: list[output.Stream] = []
+        self.starts = 0
 
     def failing(self) -> tuple[bool, bool, int]:
         """Sorts those that failed by when: those that we ended come last, and before them those that have lost another.
@@ -69,6 +70,8 @@ class Job:
         raw: the one rank has the launcher's own terminal, and its process group
         log_dir: where each rank's output goes, too; None: nowhere
         keep_going: a rank that fails does not end the others
+        elastic: others may join the job after it has formed
+        restarts: how often a rank that has failed is started again, all of them together
         open_seed: what to call when the ranks exist: a seed to serve, or None, and the join string for the ranks
     """
 
@@ -81,6 +84,8 @@ class Job:
         prefix: bool,
         log_dir: str | None,
         keep_going: bool,
+        elastic: bool = False,
+        restarts: int = 0,
         open_seed: Callable[[], tuple[Seed | None, str]],
     ) -> None:
         self.argv = argv
@@ -89,9 +94,13 @@ class Job:
         self.prefix = prefix
         self.log_dir = log_dir
         self.keep_going = keep_going
+        self.elastic = elastic
+        self.restarts = restarts
         self.open_seed = open_seed
         self.at_end: list[Callable[[], object]] = []
         self._seed: Seed | None = None
+        self._formed = False
+        self._join = ""  # of an elastic job, as it is now
         self._began = time.monotonic_ns()
         self._stage = self._running
         self._stage_ends = float("inf")
@@ -136,7 +145,9 @@ class Job:
                 for waiting in self.ranks[: rank.local]:  # so that there are descriptors to end the others with
                     os.close(waiting.gate)
                 raise CannotStartError(f"cannot start rank {rank.name}: {error.strerror}") from error
-        os.close(word)
+        self._word = word
+        if not self.restarts:
+            os.close(word)
         self._words = words
         self._watch(words, self._read_words)
 
@@ -157,7 +168,8 @@ class Job:
             pass
         log = None
         if self.log_dir is not None:
-            log = open(os.path.join(self.log_dir, f"rank-{rank.name}.log"), "wb")  # noqa: SIM115
+            mode = "ab" if rank.starts else "wb"
+            log = open(os.path.join(self.log_dir, f"rank-{rank.name}.log"), mode)  # noqa: SIM115
         for (ours, theirs), to in zip(pipes, (1, 2)):
             os.close(theirs)
             stream = output.Stream(ours, to, rank.name if self.prefix else "", rank.local, log)
@@ -195,13 +207,31 @@ class Job:
             os._exit(status)
 
     def _open_gates(self) -> None:
-        self._seed, join = self.open_seed()
+        self._seed, self._join = self.open_seed()
         for rank in self.ranks:
-            try:
-                output.write(rank.gate, f"{join}\n".encode())
-            except BrokenPipeError:  # it was killed already
-                pass
-            os.close(rank.gate)
+            self._open_gate(rank)
+
+    def _open_gate(self, rank: Rank) -> None:
+        try:
+            output.write(rank.gate, f"{self._join}\n".encode())
+        except BrokenPipeError:  # it was killed already
+            pass
+        os.close(rank.gate)
+
+    def _restart(self, rank: Rank) -> None:
+        """Starts a rank that has failed again: as one that is new to the job that the others go on with."""
+        self.restarts -= 1
+        rank.starts += 1
+        say(f"{rank.fate()}; it is started again, {self.restarts} restarts are left")
+        rank.status, rank.ended_at, rank.failed_at, rank.error = None, 0, 0, ""
+        try:
+            self._spawn(rank, self._word)
+        except OSError as error:
+            rank.status = 126
+            say(f"cannot start rank {rank.name} again: {error.strerror}")
+            self._enter(self._terminate, _GRACE_AFTER_FAILURE)
+            return
+        self._open_gate(rank)
 
     # --------------------------------------------------------------------------------------------------- listening
     def _watch(self, file: Any, call: Callable[[], Any]) -> None:
@@ -241,8 +271,16 @@ class Job:
                 if rank.pid == pid:
                     rank.status = status
                     rank.ended_at = rank.ended_at or time.monotonic_ns()
-                    if status != 0 and self._stage == self._running and not self.keep_going:
-                        self._enter(self._terminate, _GRACE_AFTER_FAILURE)
+                    if status != 0 and self._stage == self._running:
+                        self._failed(rank)
+
+    def _failed(self, rank: Rank) -> None:
+        if self.restarts and self._seed is not None:
+            self._poll_seed()  # it may have failed right after the job had formed
+        if self.restarts and (self._formed or self._seed is None) and not self._seed_failed:
+            self._restart(rank)
+        elif not self.keep_going:
+            self._enter(self._terminate, _GRACE_AFTER_FAILURE)
 
     def _read_words(self) -> None:
         """What ranks say of themselves; see launched.py."""
@@ -253,16 +291,35 @@ class Job:
             try:
                 local, at, error = line.split(" ")
                 rank = self.ranks[int(local)]
-                rank.failed_at, rank.error = int(at), error
+                if at == "join":
+                    self._moved(error)
+                else:
+                    rank.failed_at, rank.error = int(at), error
             except (ValueError, IndexError):  # not from a rank of ours
                 continue
+
+    def _moved(self, join: str) -> None:
+        """The elastic job has formed anew: its join string is another, for whom it is to reach first."""
+        from pynexar.errors import NexarError
+
+        self._join = join
+        if self._seed is not None and self._formed:
+            try:
+                self._seed.point_to(join)
+            except NexarError as error:
+                say(str(error))
 
     def _poll_seed(self) -> None:
         from pynexar.errors import NexarError
 
         assert self._seed is not None
+        if self._formed:  # of an elastic job: it stays, for those who join later
+            return
         try:
             if not self._seed.poll():
+                return
+            self._formed = True
+            if self.elastic:
                 return
         except NexarError as error:
             say(str(error))

@@ -20,21 +20,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pynexar.seed import Seed
 
-USAGE = """nexar run [-n N] [--nnodes A] [--join S] [--env K=V] [--log-dir D] [--bind ADDR] [--keep-going]
-                 (script.py | -m module | -- program) argument..."""
+USAGE = """nexar run [-n N] [--nnodes A[:B]] [--join S] [--env K=V] [--log-dir D] [--bind ADDR] [--keep-going]
+                 [--restarts R] (script.py | -m module | -- program) argument..."""
 EPILOG = """\
 Each rank gets NEXAR_RANK, NEXAR_WORLD_SIZE, NEXAR_LOCAL_RANK, NEXAR_LOCAL_SIZE and NEXAR_JOIN in its environment;
 nexar.init(), nexar_init() in C, find them there.  When one rank fails, the others have 3 seconds to fail by themselves;
 then the job is ended.  The exit status is that of the first rank that failed, 128 + signal if a signal ended it.
 With --keep-going the others go on (see Comm.shrink), and the exit status is 0 if one of them ends well.
+With --nnodes A:B or --restarts R the job is elastic (see Comm.elastic_checkpoint): NEXAR_ELASTIC, NEXAR_MIN_WORLD and
+NEXAR_MAX_WORLD are set, too, and a rank that fails does not end the others as long as it can be started again.
 
 examples:
   nexar run -n 4 train.py --epochs 3
   nexar run -n 4 -m package.module
   nexar run -n 4 -- ./program argument
+  nexar run -n 2 --nnodes 1:4 train.py        starts with 2 ranks; up to 3 other machines may join later
 """
 _OWN = ("NEXAR_JOIN", "NEXAR_RANK", "NEXAR_WORLD_SIZE", "NEXAR_LOCAL_RANK", "NEXAR_LOCAL_SIZE", "NEXAR_GROUP")
-_WITH_VALUE = ("-n", "--nnodes", "--join", "--env", "--log-dir", "--bind")
+_WITH_VALUE = ("-n", "--nnodes", "--join", "--env", "--log-dir", "--bind", "--restarts")
 
 
 def main(argv: list[str]) -> int:
@@ -53,7 +56,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("-n", type=_at_least_one, default=1, metavar="N", help="ranks on this machine (default: 1)")
-    add("--nnodes", type=_at_least_one, default=1, metavar="A", help="machines with N ranks each (default: 1)")
+    add(
+        "--nnodes",
+        type=_machines,
+        default=(1, 0),
+        metavar="A[:B]",
+        help="machines with N ranks each (default: 1); A:B: the job starts with A of them, and others join up to B",
+    )
     add(
         "--join",
         metavar="S",
@@ -77,6 +86,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the job outlives ranks that fail, as long as one is left: for programs that shrink their communicator",
     )
+    add(
+        "--restarts",
+        type=_at_least_one,
+        default=0,
+        metavar="R",
+        help="starts ranks of this machine that fail again, so many times in all; they join the job that the others "
+        "go on with",
+    )
     return result
 
 
@@ -85,6 +102,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
     own, said = split(argv)
     arguments = parser()
     options = arguments.parse_args(own)
+    options.nnodes, options.most = options.nnodes
+    options.elastic = options.most > 0 or options.restarts > 0
     if not said:
         arguments.error("what is to be run?  script.py, -m module, or -- program")
     if said[0] == "--":
@@ -147,15 +166,17 @@ def read_join(value: str | None, environment: os._Environ[str] | dict[str, str])
 
 def run(options: argparse.Namespace, command: list[str], said: list[str], *, prefix: bool = True) -> int:
     """Runs a job; `prefix`: the rank's number stands before each line it prints."""
-    raw = options.n == 1 and options.log_dir is None and prefix
+    raw = options.n == 1 and options.log_dir is None and prefix and not options.elastic
     ranks = make_ranks(options, raw=raw)
     job = Job(
         command,
         ranks,
         raw=raw,
-        prefix=prefix and (options.n > 1 or options.nnodes > 1),
+        prefix=prefix and (options.n > 1 or options.nnodes > 1 or options.elastic),
         log_dir=options.log_dir,
         keep_going=options.keep_going,
+        elastic=options.elastic,
+        restarts=options.restarts,
         open_seed=lambda: open_seed(options, said, job),
     )
     sys.stdout.flush()
@@ -171,10 +192,15 @@ def make_ranks(options: argparse.Namespace, *, raw: bool) -> list[Rank]:
         base.setdefault("NEXAR_DUMP_DIR", os.path.abspath(options.log_dir))
     if options.bind is not None:
         base["NEXAR_BIND"] = host_of(options.bind)
-    alone = options.nnodes == 1 and options.join is None
+    alone = options.nnodes == 1 and options.most == 0 and options.join is None
     if alone and not {"NEXAR_BIND", "NEXAR_INTERFACE", "NEXAR_ADVERTISE"} & base.keys():
         base["NEXAR_BIND"] = "127.0.0.1"
-    if options.nnodes > 1 or alone:
+    if options.elastic:
+        base["NEXAR_ELASTIC"] = "1"
+    if options.most > 0:
+        base["NEXAR_MIN_WORLD"] = str(options.n * options.nnodes)
+        base["NEXAR_MAX_WORLD"] = str(options.n * options.most)
+    if (options.nnodes > 1 or alone) and options.most == 0:
         base["NEXAR_WORLD_SIZE"] = str(options.n * options.nnodes)
     base["NEXAR_LOCAL_SIZE"] = str(options.n)
     if not alone:
@@ -194,16 +220,17 @@ def open_seed(options: argparse.Namespace, said: list[str], job: Job) -> tuple[S
     """The seed of a new job, or none to join another's; and the join string."""
     if options.join is not None:
         return None, options.join
-    address = options.bind or os.environ.get("NEXAR_BIND") or ("127.0.0.1" if options.nnodes == 1 else "0.0.0.0")
-    seed = make_seed(with_port(address), options.n * options.nnodes)
+    machines = max(options.nnodes, options.most)
+    address = options.bind or os.environ.get("NEXAR_BIND") or ("127.0.0.1" if machines == 1 else "0.0.0.0")
+    seed = make_seed(with_port(address), options.n * options.nnodes, elastic=options.elastic)
     join = seed.join_string
-    if options.nnodes > 1:
+    if machines > 1:
         path = announce(options, said, join)
         job.at_end.append(lambda: os.unlink(path))
     return seed, join
 
 
-def make_seed(address: str, size: int) -> Seed:
+def make_seed(address: str, size: int, *, elastic: bool = False) -> Seed:
     """Serves at `address`.
 
     Raises:
@@ -215,7 +242,11 @@ def make_seed(address: str, size: int) -> Seed:
     except ImportError as error:
         raise CannotStartError(str(error)) from error
     try:
-        return Seed(address, size)
+        if not elastic:
+            return Seed(address, size)
+        from pynexar.config import Config
+
+        return Seed(address, size, Config(elastic=True))
     except NexarError as error:
         raise CannotStartError(str(error)) from error
 
@@ -229,10 +260,14 @@ def announce(options: argparse.Namespace, said: list[str], join: str) -> str:
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{join}\n")
     others = options.nnodes - 1
-    start = f"nexar run -n {options.n} --nnodes {options.nnodes} --join"
+    nnodes = f"{options.nnodes}:{options.most}" if options.most else f"{options.nnodes}"
+    start = f"nexar run -n {options.n} --nnodes {nnodes} --join"
     rest = " ".join(shlex.quote(word) for word in said)
+    waiting = f"waiting for {others} more machine{'s' if others > 1 else ''}" if others else "others may join"
+    if options.most > max(options.nnodes, 1) and others:
+        waiting += f", and up to {options.most - options.nnodes} may join later"
     say(
-        f"waiting for {others} more machine{'s' if others > 1 else ''}; for each, from here:\n"
+        f"{waiting}; for each, from here:\n"
         f"    ssh HOST {start} - {rest} < {shlex.quote(path)}\n"
         "or there, with a copy of that file, which is a secret:\n"
         f"    {start} @FILE {rest}"
@@ -259,6 +294,16 @@ def _at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return number
+
+
+def _machines(text: str) -> tuple[int, int]:
+    """"A" or "A:B"; B is 0 if it is not there."""
+    least, colon, most = text.partition(":")
+    if not colon:
+        return _at_least_one(least), 0
+    if _at_least_one(most) < _at_least_one(least):
+        raise argparse.ArgumentTypeError(f"{text!r}: {most} is below {least}")
+    return _at_least_one(least), _at_least_one(most)
 
 
 def _assignment(text: str) -> tuple[str, str]:

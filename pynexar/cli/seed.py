@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 TYPE_CHECKING = False
@@ -19,15 +20,27 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--listen", required=True, metavar="ADDR", help="where: 0.0.0.0:7000, [::]:0 (0: any port)")
     parser.add_argument("--world-size", required=True, type=int, metavar="N", help="ranks of the job")
+    parser.add_argument(
+        "--elastic", action="store_true", help="others may join after the job has formed: serves until it is ended"
+    )
     options = parser.parse_args(argv)
 
     from pynexar.errors import NexarError
     from pynexar.seed import Seed
 
+    config = None
+    if options.elastic:
+        from pynexar.config import Config
+
+        config = Config(elastic=True)
     try:
-        with Seed(options.listen, options.world_size) as seed:
+        with Seed(options.listen, options.world_size, config) as seed:
             print(seed.join_string, flush=True)
             seed.wait()
+            if options.elastic:
+                print(f"nexar seed: {options.world_size} ranks have joined; others may", file=sys.stderr, flush=True)
+                signal.sigwait({signal.SIGINT, signal.SIGTERM})
+                return 0
     except NexarError as error:
         print(f"nexar seed: {error}", file=sys.stderr)
         return 1
