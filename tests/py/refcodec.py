@@ -63,7 +63,7 @@ _DESCRIPTION = """
 64 join_hello: u16 version, u32 rank_plus_one, u32 world_size, u32 local_rank_plus_one, u32 local_size, \
 bytes nonce, bytes group, text software, u32 formation
 65 join_challenge: bytes nonce, bytes proof
-66 join_proof: bytes proof, bytes csr
+66 join_proof: bytes proof, bytes csr, text process
 67 join_welcome: u32 rank, u32 world_size, bytes cluster, bytes certificate, bytes ca, bytes authority, \
 u32 formation
 68 join_listen: pairs addresses, pairs lobby

@@ -7,6 +7,7 @@
 
 #include "base/call.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "cluster/talk.h"
 #include "identity/csr.h"
 #include "identity/digest.h"
@@ -36,6 +37,7 @@ struct nx_joining {
     char verdict_text[160];
     struct nx_proof_context context;
     uint8_t proof[NX_PROOF_SIZE];
+    char process[NX_PROCESS_TEXT];
     struct nx_buffer *hello;
     struct nx_timer linger;
     bool finished;
@@ -250,7 +252,8 @@ static nexar_status prove(void *arg, const struct nx_msg_join_challenge *challen
         st = nx_proof_make(&j->options.proof, NX_PROOF_WORKER, &j->context, j->proof);
     j->context.said = NULL;
     *out = (struct nx_msg_join_proof){.proof = nx_bytes(j->proof, NX_PROOF_SIZE),
-                                      .csr = nx_bytes(j->csr.data, j->csr.size)};
+                                      .csr = nx_bytes(j->csr.data, j->csr.size),
+                                      .process = nx_text(j->process)};
     return st;
 }
 
@@ -366,6 +369,12 @@ static nexar_status make_config(struct nx_joining *j)
                                  .keep_alive = NX_S,
                                  .disconnect = 10 * NX_S};
 
+    /* Who waits for a checkpoint finds another member when this one is gone. */
+    if (j->options.formation != 0) {
+        s.keep_alive = j->options.keep_alive;
+        s.disconnect = j->options.disconnect;
+    }
+
     return nx_quic_config_open(&s, &j->config);
 }
 
@@ -382,6 +391,7 @@ nexar_status nx_joining_start(const struct nx_join_options *options, const struc
                               struct nx_joining **out)
 {
     struct nx_joining *j = nx_calloc(1, sizeof(*j));
+    struct nx_process self;
     nexar_status st;
 
     *out = NULL;
@@ -390,6 +400,8 @@ nexar_status nx_joining_start(const struct nx_join_options *options, const struc
     j->options = *options;
     memcpy(j->seeds, options->seeds, sizeof(options->seeds));
     j->seed_count = (uint32_t)options->seed_count;
+    if (nx_process_self(&self) == NEXAR_OK)
+        nx_process_text(&self, j->process);
     j->owner = owner;
     j->arg = arg;
     nx_mutex_init(&j->lock, NX_LOCK_NODE);

@@ -20,7 +20,8 @@ struct nx_join_options {
     bool has_token; /* of the join string; for others of a job that grows */
     uint8_t token[NX_TOKEN_SIZE];
     /* what this worker wants */
-    uint32_t formation; /* nx_msg_join_hello.formation */
+    uint32_t formation;             /* nx_msg_join_hello.formation */
+    nx_time keep_alive, disconnect; /* if that is not 0: of the connection to the seed */
     uint32_t rank_plus_one, size, local_rank_plus_one, local_size;
     uint8_t group[NX_ID_SIZE];
 };

@@ -28,6 +28,7 @@ struct caller {
     struct nx_proof_context context;
     struct nx_buffer *hello, *challenge; /* what was said, for the proofs */
     struct nx_timer linger;
+    struct nx_watch watch; /* its process, if that is of this host */
     bool bound;
 };
 
@@ -108,6 +109,9 @@ static nexar_status admit(void *arg, struct nx_seed_client *client, const struct
                                 client->node, &certificate);
     if (st == NEXAR_OK && certificate.size > sizeof(client->certificate))
         st = nx_fail(NEXAR_ENOMEM, "its certificate is too long");
+    if (st == NEXAR_OK && proof->process.len != 0 && !nx_watch_is_on(&c->watch) &&
+        !nx_watch_start(&c->watch, &seed->self, proof->process.data, proof->process.len))
+        st = nx_fail(NEXAR_EPROTO, "it is no process");
     if (st == NEXAR_OK) {
         memcpy(client->certificate, certificate.data, certificate.size);
         client->certificate_len = certificate.size;
@@ -199,6 +203,18 @@ const struct nx_seed_ops nx_seed_ops = {.challenge = challenge,
 
 /* ---- connections ---- */
 
+/* Sooner than the connection notices. */
+static void process_ended(struct nx_watch *watch)
+{
+    struct caller *c = nx_container_of(watch, struct caller, watch);
+
+    if (c->client != NULL) {
+        nx_seed_gone(&c->seed->machine, c->client, "its process has ended");
+        nx_seed_settle(c->seed);
+    }
+    nx_quic_conn_shutdown(c->quic, NX_CLOSE_DONE);
+}
+
 static void linger_over(struct nx_timer *timer)
 {
     nx_quic_conn_shutdown(nx_container_of(timer, struct caller, linger)->quic, NX_CLOSE_DONE);
@@ -260,6 +276,7 @@ static void on_closed(void *arg, nexar_status status, uint64_t code, const char 
         nx_seed_settle(seed);
     }
     nx_timer_cancel(&c->linger);
+    nx_watch_stop(&c->watch);
     nx_list_remove(&c->link);
     nx_talk_fini(&c->talk);
     nx_buffer_put(c->hello);
@@ -298,6 +315,7 @@ struct nx_quic_config *nx_seed_accept(void *arg, struct nx_quic_conn *quic, cons
     c->quic = quic;
     nx_talk_init(&c->talk, NX_TALK_STRANGER_MAX, c, on_message, on_broken);
     nx_timer_init(&c->linger, linger_over);
+    nx_watch_init(&c->watch, process_ended);
     nx_list_push_back(&seed->callers, &c->link);
     nx_lock(&seed->lock);
     seed->connections++;

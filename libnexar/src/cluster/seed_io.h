@@ -17,8 +17,9 @@ struct nx_seed_options {
     /* Engine: all have joined, and have not been told yet.  Once; NULL is legal. */
     void (*full)(void *arg);
     void *full_arg;
-    bool grows;             /* the job takes in others after it has formed */
-    const struct nx_ca *ca; /* of a job that has formed elsewhere and grows: its authority, copied; else NULL */
+    bool grows;                     /* the job takes in others after it has formed */
+    const struct nx_ca *ca;         /* of a job that has formed elsewhere and grows: its authority, copied; else NULL */
+    nx_time keep_alive, disconnect; /* for that: of the connections */
     /* Engine, for that: nx_seed_ops.elsewhere. */
     bool (*elsewhere)(void *arg, struct nx_pairs *out);
     void *elsewhere_arg;

@@ -48,7 +48,7 @@ static nexar_status make_identity(struct nx_seed *seed, const struct nx_seed_opt
     return st;
 }
 
-static nexar_status make_config(struct nx_seed *seed)
+static nexar_status make_config(struct nx_seed *seed, const struct nx_seed_options *options)
 {
     /* A stranger may have one stream, and little on it. */
     struct nx_quic_settings s = {.alpn = {NX_ALPN_JOIN},
@@ -59,8 +59,8 @@ static nexar_status make_config(struct nx_seed *seed)
                                  .bidi_streams = 1,
                                  .handshake_timeout = 5 * NX_S,
                                  .idle_timeout = 20 * NX_S,
-                                 .keep_alive = NX_S,
-                                 .disconnect = 10 * NX_S};
+                                 .keep_alive = options->ca != NULL ? options->keep_alive : NX_S,
+                                 .disconnect = options->ca != NULL ? options->disconnect : 10 * NX_S};
 
     return nx_quic_config_open(&s, &seed->config);
 }
@@ -143,9 +143,11 @@ nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed
     seed->full_arg = options->full_arg;
     seed->elsewhere = options->elsewhere;
     seed->elsewhere_arg = options->elsewhere_arg;
+    if (nx_process_self(&seed->self) != NEXAR_OK)
+        seed->self = (struct nx_process){0};
     st = make_identity(seed, options);
     if (st == NEXAR_OK)
-        st = make_config(seed);
+        st = make_config(seed, options);
     if (st == NEXAR_OK)
         st = make_proof(seed, options, &join);
     if (st == NEXAR_OK) {

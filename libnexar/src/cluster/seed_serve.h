@@ -3,7 +3,7 @@
 #ifndef NX_CLUSTER_SEED_SERVE_H
 #define NX_CLUSTER_SEED_SERVE_H
 
-#include "base/engine.h"
+#include "base/watch.h"
 #include "cluster/seed_io.h"
 #include "identity/bundle.h"
 #include "identity/ca.h"
@@ -25,6 +25,7 @@ struct nx_seed {
     void *full_arg;
     bool (*elsewhere)(void *arg, struct nx_pairs *out);
     void *elsewhere_arg;
+    struct nx_process self;  /* empty: /proc does not tell */
     struct nx_der authority; /* the key of a job that grows; else nothing */
     /* engine */
     struct nx_seed_machine machine;

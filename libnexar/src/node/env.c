@@ -3,9 +3,9 @@
  * Owner: none, no state; everything is a parameter.  It resolves no names, opens no files, and makes no connection. */
 #include "node/env.h"
 
+#include "base/process.h"
 #include "base/status.h"
 #include "node/env_look.h"
-#include "node/process.h"
 
 #include <netdb.h>
 #include <stdio.h>

@@ -60,6 +60,8 @@ static nexar_status make(struct nx_node *node, const struct nx_trust *trust, str
                                 .timeout = FORM_WITHIN_S * NX_S,
                                 .secret = &node->options.join.proof,
                                 .grows = true,
+                                .keep_alive = node->options.mesh.keep_alive,
+                                .disconnect = node->options.mesh.disconnect,
                                 .elsewhere = elsewhere,
                                 .elsewhere_arg = lobby};
     struct nx_ca *ca;

@@ -2,8 +2,8 @@
 #ifndef NX_NODE_MEET_FILE_H
 #define NX_NODE_MEET_FILE_H
 
+#include "base/process.h"
 #include "node/meet.h"
-#include "node/process.h"
 
 #define NX_MEET_NAME 48 /* of a file, with its zero */
 

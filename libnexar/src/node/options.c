@@ -5,8 +5,8 @@
 
 #include "base/engine.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "identity/digest.h"
-#include "node/process.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -109,6 +109,8 @@ static nexar_status fill(struct nx_setup *setup)
     o->min_world = c->min_world;
     o->max_world = c->max_world;
     o->join.formation = c->elastic;
+    o->join.keep_alive = c->heartbeat_ns;
+    o->join.disconnect = c->peer_timeout_ns;
     o->timeout = c->timeout_ns;
     o->linger = c->linger_ns;
     set_membership(&o->member, c);

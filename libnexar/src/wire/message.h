@@ -152,6 +152,7 @@ struct nx_msg_join_challenge {
 
 struct nx_msg_join_proof {
     struct nx_bytes proof, csr;
+    struct nx_text process; /* which one it is, for those of its host; nothing: it does not know */
 };
 
 struct nx_msg_join_welcome {
@@ -377,7 +378,7 @@ struct nx_msg_member_joinack {
            F(join_hello, local_rank_plus_one) F(join_hello, local_size) F(join_hello, nonce) F(join_hello, group)      \
                F(join_hello, software) F(join_hello, formation))                                                       \
     XX(JOIN_CHALLENGE, 65, join_challenge, CONTROL, F(join_challenge, nonce) F(join_challenge, proof))                 \
-    XX(JOIN_PROOF, 66, join_proof, CONTROL, F(join_proof, proof) F(join_proof, csr))                                   \
+    XX(JOIN_PROOF, 66, join_proof, CONTROL, F(join_proof, proof) F(join_proof, csr) F(join_proof, process))            \
     XX(JOIN_WELCOME, 67, join_welcome, CONTROL,                                                                        \
        F(join_welcome, rank) F(join_welcome, world_size) F(join_welcome, cluster) F(join_welcome, certificate)         \
            F(join_welcome, ca) F(join_welcome, authority) F(join_welcome, formation))                                  \

@@ -2,10 +2,10 @@
 #include "node/env.h"
 
 #include "base/json.h"
+#include "base/process.h"
 #include "identity/kit.h"
 #include "node/environment.h"
 #include "node/hostlist.h"
-#include "node/process.h"
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
-/* node/process.c - asks /proc about processes.
+/* base/process.c - asks /proc about processes.
  *
  * Owner: none, no state.  It signals nobody and waits for nobody. */
-#include "node/process.h"
+#include "base/process.h"
 
 #include "base/mem.h"
 #include "base/status.h"

@@ -1,6 +1,6 @@
-/* node/process.h - which process is meant, beyond its number: numbers are used again. */
-#ifndef NX_NODE_PROCESS_H
-#define NX_NODE_PROCESS_H
+/* base/process.h - which process is meant, beyond its number: numbers are used again. */
+#ifndef NX_BASE_PROCESS_H
+#define NX_BASE_PROCESS_H
 
 #include "nexar/base.h"
 
