@@ -55,6 +55,11 @@ nexar_status nexar_local_cluster(uint32_t n, const nexar_config *config, nexar_c
     if (nodes == NULL)
         return nx_fail(NEXAR_ENOMEM, "local_cluster: no memory");
     st = nx_setup_load(config, true, &setup);
+    if (st == NEXAR_OK && setup.config.elastic != 0 &&
+        nx_config_source(&setup.config, &setup.config.elastic) == NX_BY_CALLER)
+        st = nx_fail(NEXAR_ENOTSUP, "local_cluster: nobody can join a job that is inside of one process");
+    setup.config.elastic = 0;
+    setup.options.join.formation = 0;
     setup.options.alone = false;
     setup.env.size = n;
     setup.env.one_host = NX_YES;
