@@ -25,7 +25,6 @@ class Elastic:
     """The calls of a communicator of an elastic job (nexar.init(elastic=True), `nexar run --nnodes 1:4`)."""
 
     rank: int
-    lock: Any
     pointer: Callable[[str], Any]
     broadcast: Callable[..., Any]
     broadcast_object: Callable[..., Any]
@@ -91,7 +90,7 @@ class Elastic:
         rest, shapes = self.broadcast_object((rest, shapes), 0, timeout=timeout)
         result: Any = state if self.rank == 0 else dict(rest)
         for name, shape, dtype in shapes:
-            array = arrays.get(name)
+            array: Any = arrays.get(name)
             fits = array is not None and array.shape == shape and array.dtype.str == dtype
             fits = fits and array.flags.c_contiguous and array.flags.writeable
             if not fits and self.rank == 0:
@@ -112,7 +111,8 @@ class Elastic:
             UsageError: the job is not elastic, or its ranks share a secret instead.
         """
         text = create_string_buffer(_JOIN_STRING_MAX)
-        with self.lock:
+        lock: Any = self.lock  # type: ignore[attr-defined]  # of Handle
+        with lock:
             check(lib.nexar_comm_join_string(self.pointer("join_string"), text, len(text)))
         return text.value.decode()
 

@@ -168,8 +168,8 @@ class Job:
             pass
         log = None
         if self.log_dir is not None:
-            mode = "ab" if rank.starts else "wb"
-            log = open(os.path.join(self.log_dir, f"rank-{rank.name}.log"), mode)  # noqa: SIM115
+            path = os.path.join(self.log_dir, f"rank-{rank.name}.log")
+            log = open(path, "ab") if rank.starts else open(path, "wb")  # noqa: SIM115
         for (ours, theirs), to in zip(pipes, (1, 2)):
             os.close(theirs)
             stream = output.Stream(ours, to, rank.name if self.prefix else "", rank.local, log)

@@ -297,7 +297,7 @@ def _at_least_one(text: str) -> int:
 
 
 def _machines(text: str) -> tuple[int, int]:
-    """"A" or "A:B"; B is 0 if it is not there."""
+    """ "A" or "A:B"; B is 0 if it is not there."""
     least, colon, most = text.partition(":")
     if not colon:
         return _at_least_one(least), 0

@@ -39,8 +39,12 @@ def main(argv: Sequence[str]) -> int:
             seed.wait()
             if options.elastic:
                 print(f"nexar seed: {options.world_size} ranks have joined; others may", file=sys.stderr, flush=True)
-                signal.sigwait({signal.SIGINT, signal.SIGTERM})
-                return 0
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                try:
+                    while True:
+                        signal.pause()
+                except KeyboardInterrupt:
+                    return 0
     except NexarError as error:
         print(f"nexar seed: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Training whose ranks come and go: a linear model, data parallel, whose loss falls whoever is killed and whoever joins.
+"""Training whose ranks come and go: a linear model, data parallel; its loss falls, whoever is killed and whoever joins.
 
 nexar run -n 4 --restarts 3 -m pynexar.examples.elastic_training
 

@@ -57,6 +57,14 @@ static uint32_t candidate_place(const struct nx_member *m, const struct nx_uid *
     return i;
 }
 
+void nx_member_shown(struct nx_member *m, const struct nx_acceptor *other, nx_time now)
+{
+    if (m->state != NX_MEMBER_IN || nx_acceptor_epoch(other) <= nx_acceptor_epoch(&m->own))
+        return;
+    for (uint32_t i = 0; i < other->n; i++)
+        nx_learn_entry(m, other->history[i], now);
+}
+
 static void forget_candidate(struct nx_member *m, uint32_t i)
 {
     m->n_candidates--;

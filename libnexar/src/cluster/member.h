@@ -130,6 +130,8 @@ void nx_member_heard(struct nx_member *m, const struct nx_uid *peer, nx_time now
 void nx_member_closed(struct nx_member *m, const struct nx_uid *peer, nx_time now);
 /* The kernel of this host says that it is dead: certain, and final. */
 void nx_member_died(struct nx_member *m, const struct nx_uid *peer, nx_time now);
+/* What the record of another process of this host says, dead or alive: its entries were decided, if it has more. */
+void nx_member_shown(struct nx_member *m, const struct nx_acceptor *other, nx_time now);
 /* The user's calls; nothing happens if one is open. */
 void nx_member_call_agree(struct nx_member *m, uint64_t flag, nx_time now);
 void nx_member_call_checkpoint(struct nx_member *m, bool leaving, nx_time now);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/member_wire.h"
+#include "cluster/record_io.h"
 #include "net/conn.h"
 #include "net/peer.h"
 
@@ -16,7 +17,7 @@
 /* While there is something to decide, and while there is nothing. */
 #define TICK (125 * NX_MS)
 
-static uint32_t world_rank(const struct nx_members *members, const struct nx_uid *uid)
+uint32_t nx_members_rank(const struct nx_members *members, const struct nx_uid *uid)
 {
     uint32_t rank = nx_entry_rank(members->first, uid);
 
@@ -28,7 +29,7 @@ static uint32_t world_rank(const struct nx_members *members, const struct nx_uid
 static void say(void *arg, const struct nx_uid *to, struct nx_member_msg *msg)
 {
     struct nx_members *members = arg;
-    uint32_t world = world_rank(members, to);
+    uint32_t world = nx_members_rank(members, to);
     struct nx_member_wire wire;
     nexar_status st;
     nexar_conn *conn;
@@ -46,42 +47,6 @@ static void say(void *arg, const struct nx_uid *to, struct nx_member_msg *msg)
     if (st != NEXAR_OK)
         nx_debug("%s for rank %u was not sent: %s", nx_member_kind_name(msg->kind), world, nexar_last_error());
     nx_conn_drop(conn);
-}
-
-static bool writer_is_dead(void *arg, uint32_t world)
-{
-    struct nx_members *members = arg;
-
-    return world < members->net->config.size && members->owner->dead(members->owner_arg, world);
-}
-
-/* Read again each time: another witness may have voted with it. */
-static struct nx_acceptor *record(void *arg, const struct nx_uid *dead)
-{
-    struct nx_members *members = arg;
-    uint32_t world = world_rank(members, dead);
-    struct nx_record *r = world == NEXAR_NO_RANK ? NULL : members->owner->record(members->owner_arg, world);
-
-    nx_acceptor_fini(&members->witnessed);
-    members->witnessed_of = *dead;
-    if (r == NULL || !nx_record_read(r, members->record_bytes, &members->witnessed_number, &members->witnessed))
-        return NULL;
-    return &members->witnessed;
-}
-
-static bool commit(void *arg, const struct nx_uid *who, const struct nx_acceptor *a)
-{
-    struct nx_members *members = arg;
-    struct nx_record_writer writer = {.self = members->net->config.rank, .dead = writer_is_dead, .arg = members};
-    bool own = nx_uid_same(who, &members->uid[members->net->config.rank]);
-    struct nx_record *r = members->owner->record(members->owner_arg, world_rank(members, who));
-
-    if (own && !members->recorded)
-        return true; /* nobody will vote for this process when it is dead: its memory is enough */
-    if (r == NULL || (!own && !nx_uid_same(who, &members->witnessed_of)))
-        return false;
-    return nx_record_write(r, members->record_bytes, &writer,
-                           own ? &members->record_number : &members->witnessed_number, a);
 }
 
 static void event(void *arg, const struct nx_member_event *event)
@@ -104,14 +69,15 @@ static void event(void *arg, const struct nx_member_event *event)
         members->changed = true;
         break;
     case NX_MEMBER_LIE:
-        world = world_rank(members, &event->who);
+        world = nx_members_rank(members, &event->who);
         members->liar = world == NEXAR_NO_RANK ? 0 : world + 1;
         members->lie = event->why;
         break;
     }
 }
 
-static const struct nx_member_ops ops = {.send = say, .record = record, .commit = commit, .event = event};
+static const struct nx_member_ops ops = {
+    .send = say, .record = nx_members_record, .commit = nx_members_commit, .event = event};
 
 /* ---- what comes of it ---- */
 
@@ -205,18 +171,12 @@ static void after(struct nx_members *members)
 
 /* ---- what happens ---- */
 
-/* A death is certain for the machine only where there is a record to vote with: the machine counts on such votes. */
-static bool is_witnessed(struct nx_members *members, uint32_t world)
-{
-    return members->owner->dead(members->owner_arg, world) && record(members, &members->uid[world]) != NULL;
-}
-
 /* Its connection has ended.  That its process has, may be seen later. */
 static void end_of(struct nx_members *members, uint32_t world, nx_time now)
 {
     uint8_t *fate = &members->fate[world];
 
-    if (*fate != NX_FATE_DEAD && is_witnessed(members, world)) {
+    if (*fate != NX_FATE_DEAD && nx_members_is_witnessed(members, world)) {
         *fate = NX_FATE_DEAD;
         nx_member_died(&members->machine, &members->uid[world], now);
     } else if (*fate < NX_FATE_GONE) {
@@ -237,6 +197,7 @@ static void tick(struct nx_timer *timer)
             end_of(members, i, now);
     }
     nx_member_tick(&members->machine, now);
+    nx_members_look_at_records(members, now);
     after(members);
 }
 
@@ -443,10 +404,7 @@ nexar_status nx_members_open(struct nx_net *net, struct nx_uid *uid, const struc
         free_members(members);
         return st;
     }
-    members->recorded = true;
-    members->recorded = commit(members, &uid[net->config.rank], &members->machine.own);
-    if (!members->recorded)
-        nx_debug("no record of this rank's votes is kept: nobody votes for it when it is dead");
+    nx_members_keep_record(members);
     for (uint32_t i = 0; i < size; i++) { /* some may be gone already */
         if (i != net->config.rank && nx_lane_peer_status(&net->lanes, i) != NEXAR_OK)
             members->fate[i] = NX_FATE_LEFT;
@@ -462,14 +420,6 @@ void nx_members_stop(struct nx_members *members)
         return;
     members->stopped = true;
     nx_timer_cancel(&members->timer);
-}
-
-void nx_members_retire(struct nx_members *members)
-{
-    nx_members_stop(members);
-    if (members->recorded)
-        nx_record_forget(members->owner->record(members->owner_arg, members->net->config.rank));
-    members->recorded = false;
 }
 
 void nx_members_close(struct nx_members *members)

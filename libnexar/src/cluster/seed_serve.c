@@ -156,8 +156,10 @@ nexar_status nx_seed_serve(const struct nx_seed_options *options, struct nx_seed
         nx_seed_init(&seed->machine, options->size, options->timeout, nx_trust_cluster_id(nx_ca_trust(seed->ca)),
                      nx_bytes(ca->data, ca->size), &nx_seed_ops, seed);
         seed->machine.authority = nx_bytes(seed->authority.data, seed->authority.size);
-        if (options->ca != NULL)
+        if (options->ca != NULL) {
             nx_seed_take_over(&seed->machine);
+            seed->over = true;
+        }
         st = listen_on(seed, (const struct sockaddr *)&options->listen);
     }
     if (st == NEXAR_OK)

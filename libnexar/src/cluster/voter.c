@@ -27,10 +27,7 @@ static struct nx_acceptor *record(struct nx_member *m, uint32_t who, nx_time now
     r = m->ops->record(m->arg, &uid);
     if (r == NULL)
         return NULL;
-    if (nx_acceptor_epoch(r) > nx_acceptor_epoch(&m->own)) { /* the dead knew more than I: learn it */
-        for (uint32_t i = 0; i < r->n; i++)
-            nx_learn_entry(m, r->history[i], now);
-    }
+    nx_member_shown(m, r, now);               /* the dead may have known more than I */
     for (uint32_t i = 0; i < m->own.n; i++) { /* I know more: bring it up to date */
         if ((int64_t)m->own.history[i]->epoch > nx_acceptor_epoch(r))
             nx_acceptor_advance(r, m->own.history[i]);
