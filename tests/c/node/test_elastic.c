@@ -1,4 +1,4 @@
-/* A job whose ranks come and go, with ranks as threads: growing, leaving, waiting for others, giving up; wrong calls. */
+/* A job whose ranks come and go, with ranks as threads: growing, leaving, waiting for others, giving up; errors. */
 #include "job.h"
 
 #include <pthread.h>
