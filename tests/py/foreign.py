@@ -135,8 +135,11 @@ class Mate:
 class Worker:
     """Joins a job; each step can be taken alone.  The driver must outlive it."""
 
-    def __init__(self, driver: Driver, join: str, rank: int | None, size: int, alpn: str) -> None:
+    def __init__(
+        self, driver: Driver, join: str, rank: int | None, size: int, alpn: str, *, grows: bool = False
+    ) -> None:
         self.driver = driver
+        self.grows = grows
         self.join_string = JoinString.parse(join)
         self.wish = rank
         self.size = size
@@ -169,6 +172,7 @@ class Worker:
             "nonce": self.proofs.worker_nonce,
             "group": bytes(16),
             "software": "foreign",
+            "formation": int(self.grows),
         }
         self.said = [self.talk.say("join_hello", **{**fields, **more})]
 
@@ -180,13 +184,16 @@ class Worker:
         self.said.append(archive)
 
     def prove(self) -> None:
-        self.talk.say("join_proof", proof=self.proofs.of("worker", *self.said), csr=self.key.request())
+        self.talk.say("join_proof", proof=self.proofs.of("worker", *self.said), csr=self.key.request(), process="")
 
     def welcome(self) -> None:
         fields, _ = self.talk.hear("join_welcome")
         certificate = x509.load_der_x509_certificate(fields["certificate"])
         check_issued(certificate, self.ca)
         assert fields["ca"] == der(self.ca)
+        self.authority, self.formation = fields["authority"], fields["formation"]
+        assert bool(self.authority) == self.grows
+        assert self.grows or self.formation == 1
         assert fields["cluster"].hex() == self.cluster
         assert name_of(certificate) == f"nexar:{self.cluster}:{self.key.node.hex()}"
         assert node_of(certificate.public_key()) == self.key.node
@@ -196,7 +203,7 @@ class Worker:
 
     def listen(self) -> None:
         self.endpoint = self.driver.listen([self.alpn], self.credentials)
-        self.talk.say("join_listen", addresses=[(0, "{}:{}".format(*self.endpoint.address))])
+        self.talk.say("join_listen", addresses=[(0, "{}:{}".format(*self.endpoint.address))], lobby=[])
 
     def roster(self) -> None:
         fields, _ = self.talk.hear("roster")

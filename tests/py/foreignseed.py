@@ -52,6 +52,8 @@ class Guest:
             "cluster": authority.cluster,
             "certificate": der(authority.issue(self.public_key, self.node.hex())),
             "ca": der(authority.certificate),
+            "authority": b"",
+            "formation": 1,
         }
         self.talk.say("join_welcome", **{**fields, **more})
 
@@ -104,6 +106,7 @@ class Seed:
             "addresses": [(rank, text) for rank, (_, texts) in enumerate(members) for text in texts],
             "nodes": b"".join(node for node, _ in members),
             "groups": bytes(16 * len(members)),
+            "lobbies": [],
         }
         for guest in filter(None, guests):
             guest.talk.say("roster", **fields)

@@ -96,6 +96,10 @@ def framed(name: str, **fields: object) -> bytes:
     return refcodec.frame(refcodec.encode_archive(name, fields))
 
 
+def redirect(*addresses: str) -> bytes:
+    return framed("join_redirect", addresses=list(enumerate(addresses)))
+
+
 UNKNOWN_KIND = refcodec.frame(bytes([200]) + bytes(47))
 BROKEN_ARCHIVE = refcodec.frame(b"\xff" * 40 + bytes([67]) + b"\xff" * 47)
 
@@ -121,6 +125,8 @@ NONSENSE: dict[str, tuple[Callable[[Guest], None], str]] = {
         lambda g: g.welcome(0, certificate=der(Authority().issue(g.public_key, g.node.hex()))),
         "not signed by the cluster's CA",
     ),
+    "a job that grows": (lambda g: g.welcome(0, authority=b"key"), "has a job that grows, for this worker it does not"),
+    "sent on": (lambda g: babble(g, redirect("127.0.0.1:9")), "sends this worker nowhere"),
     "end of the stream": (lambda g: g.link.write(g.talk.stream, b"", end=True), "ended its stream"),
     "reset of the stream": (lambda g: g.link.reset(g.talk.stream), "broke the protocol"),
 }
@@ -144,7 +150,7 @@ def test_a_seed_that_breaks_the_protocol_is_left_with_the_reason(driver: Driver,
 
 NODES = (bytes([1]) * 16, bytes([2]) * 16)
 ADDRESSES = [(0, "127.0.0.1:9"), (1, "127.0.0.1:9")]
-GOOD: dict[str, object] = {"addresses": ADDRESSES, "nodes": b"".join(NODES), "groups": bytes(32)}
+GOOD: dict[str, object] = {"addresses": ADDRESSES, "nodes": b"".join(NODES), "groups": bytes(32), "lobbies": []}
 
 ROSTERS: dict[str, dict[str, object]] = {
     "too few nodes": {"nodes": NODES[0]},

@@ -157,9 +157,11 @@ OUT_OF_PLACE: dict[str, tuple[Bytes, str]] = {
         "unexpected mesh_hello",
     ),
     "mesh_ack": (lambda _: framed("mesh_ack", rank=1, incarnation=1), "unexpected mesh_ack"),
-    "roster": (lambda _: framed("roster", addresses=[], nodes=b"", groups=b""), "unexpected roster"),
+    "roster": (lambda _: framed("roster", addresses=[], nodes=b"", groups=b"", lobbies=[]), "unexpected roster"),
     "welcome": (
-        lambda _: framed("join_welcome", rank=0, world_size=1, cluster=b"", certificate=b"", ca=b""),
+        lambda _: framed(
+            "join_welcome", rank=0, world_size=1, cluster=b"", certificate=b"", ca=b"", authority=b"", formation=1
+        ),
         "unexpected join_welcome",
     ),
     "bye_ack": (lambda _: framed("bye_ack"), "it answered a farewell that was not said"),

@@ -69,7 +69,7 @@ def challenged(worker: Worker, **hello: object) -> None:
 
 def prove(worker: Worker, **more: object) -> None:
     challenged(worker)
-    fields = {"proof": worker.proofs.of("worker", *worker.said), "csr": worker.key.request()}
+    fields = {"proof": worker.proofs.of("worker", *worker.said), "csr": worker.key.request(), "process": ""}
     worker.talk.say("join_proof", **{**fields, **more})
 
 
@@ -82,7 +82,7 @@ def wrong_token(worker: Worker) -> None:
 def seeds_proof(worker: Worker) -> None:
     """Handed back."""
     challenged(worker)
-    worker.talk.say("join_proof", proof=worker.proofs.of("seed", worker.said[0]), csr=worker.key.request())
+    worker.talk.say("join_proof", proof=worker.proofs.of("seed", worker.said[0]), csr=worker.key.request(), process="")
 
 
 def join_with(**hello: object) -> Callable[[Worker], None]:
@@ -114,7 +114,7 @@ STRANGERS: dict[str, tuple[Callable[[Worker], object], str, str]] = {
         "archive|broken|offset|outside",
     ),
     "out of place": (lambda w: w.talk.say("join_ready", rank=0), BAD, "out of place"),
-    "proof first": (lambda w: w.talk.say("join_proof", proof=bytes(32), csr=b""), BAD, "out of place"),
+    "proof first": (lambda w: w.talk.say("join_proof", proof=bytes(32), csr=b"", process=""), BAD, "out of place"),
     "a hello of the reference": (
         lambda w: w.talk.say("hello", protocol_version=1, capabilities=0, cluster_token=b"t", listen_addr=""),
         BAD,
@@ -127,6 +127,9 @@ STRANGERS: dict[str, tuple[Callable[[Worker], object], str, str]] = {
         "rank 2 is not one of the 2 ranks",
     ),
     "rank 2^32-1": (join_with(rank_plus_one=2**32 - 1), "not one of the 2 ranks", "rank 4294967294 is not"),
+    "no process": (lambda w: prove(w, process="17 of 4"), AUTH, "refused: it is no process"),
+    "to a job that grows": (join_with(formation=1), "the job does not grow", "the job does not grow"),
+    "back to one that grows": (join_with(formation=7), "the job does not grow", "the job does not grow"),
     "another size": (join_with(world_size=7), "the seed expects 2 ranks, this worker 7", "expects 2 ranks"),
 }
 
