@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import cablekit
+import jobkit
 from cablekit import Cable
 from hostkit import Host
 from jobkit import Process, Start
@@ -134,10 +135,7 @@ def test_a_cut_that_is_mended_in_time_is_nothing(cabled: tuple[Cable, list[Host]
 def test_a_rank_is_killed_while_packets_are_lost(cabled: tuple[Cable, list[Host]], tmp_path: Path, way: str) -> None:
     """5 % of all, of both directions."""
     cable, hosts = cabled
-    seed = random.randrange(1 << 30)
-    print("seed", seed)  # shown if it fails
-    random.seed(seed)
-    cable.random.seed(seed)
+    cable.random.seed(jobkit.draw_seed())
     cable.loss = 0.05
     ranks = begin(hosts, "0011", tmp_path, way, NEXAR_PEER_TIMEOUT="8s")
     ranks[0].until(lambda: sum(cable.lost) >= 50, "50 lost packets")
