@@ -57,8 +57,8 @@ def shared_files() -> set[str]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", WAYS)
-def test_ranks_are_killed_one_after_the_other_and_the_rest_goes_on(start: Start, way: str) -> None:
-    """V1 to V5: ranks are new in each communicator, and nothing of an old one is delivered in a new one."""
+def test_v1_v2_ranks_are_killed_one_after_the_other_and_the_rest_goes_on(start: Start, way: str) -> None:
+    """Ranks are new in each communicator, and nothing of an old one is delivered in a new one."""
     jobkit.draw_seed()
     files = shared_files()
     for _ in range(20 if FULL else 2):
@@ -77,7 +77,7 @@ def test_ranks_are_killed_one_after_the_other_and_the_rest_goes_on(start: Start,
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["shm", "auto"])
-def test_all_but_one_are_killed(start: Start, way: str) -> None:
+def test_v4_all_but_one_are_killed(start: Start, way: str) -> None:
     """The dead of a host still vote: whoever is the last goes on, and need not be the first."""
     jobkit.draw_seed()
     for last in range(RANKS) if FULL else (0, 2, RANKS - 1):
@@ -95,8 +95,8 @@ def test_all_but_one_are_killed(start: Start, way: str) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", WAYS)
-def test_two_are_killed_at_once(start: Start, way: str) -> None:
-    """E1, E2: another dies while the others agree that the first is out."""
+def test_v5_two_are_killed_at_once(start: Start, way: str) -> None:
+    """Another dies while the others agree that the first is out; the reference gives up then."""
     jobkit.draw_seed()
     for _ in range(20 if FULL else 2):
         process = begin(start, way, 3)
@@ -113,7 +113,8 @@ def test_two_are_killed_at_once(start: Start, way: str) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["shm", "tcp", "quic"])
-def test_frozen_rank_is_left_behind_and_there_is_no_second_job(start: Start, way: str) -> None:
+def test_v4_v5_a_frozen_rank_is_left_behind_and_told_so(start: Start, way: str) -> None:
+    """There is no second job."""
     jobkit.draw_seed()
     process = begin(start, way, RANKS - 1, NEXAR_RECOVERY_TIMEOUT="1", NEXAR_PEER_TIMEOUT="4s")
     alive = set(range(RANKS))
