@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import jobkit
 from jobkit import Process, Start
 
 # A round of each thing that moves bytes, again and again; small and large, in order and at the same time.
@@ -55,6 +56,11 @@ AT_ONCE = 3  # jobs
 KILLS = {"shm": 12, "tcp": 9, "quic": 9, "auto": 3, "hosts": 3}
 
 
+DWINDLE = str(Path(__file__).with_name("dwindle.py"))
+TO_THE_LAST = 250 if FULL else 24  # kills by each way
+HEARD = 1.5  # seconds from the kill to PeerLost, on each rank
+
+
 def pids(process: Process) -> dict[int, int]:
     return {int(rank): int(pid) for rank, pid in re.findall(r"\[(\d)\] works: (\d+)", process.stdout)}
 
@@ -80,9 +86,7 @@ def shared_files() -> set[str]:
 
 @pytest.mark.parametrize("transport", KILLS)
 def test_rank_that_is_killed_is_named_and_nothing_is_left(job: Start, transport: str) -> None:
-    seed = random.randrange(1 << 30)
-    print("seed", seed)  # shown if it fails
-    random.seed(seed)
+    jobkit.draw_seed()
     files = shared_files()
     for _ in range(0, 90 if FULL else KILLS[transport], AT_ONCE):
         env = {"HOSTS": "AAB"} if transport == "hosts" else {"NEXAR_TRANSPORTS": transport}
@@ -97,4 +101,59 @@ def test_rank_that_is_killed_is_named_and_nothing_is_left(job: Start, transport:
             victims[process] = victim, time.monotonic()
         for process, (victim, gone) in victims.items():
             judge(process, victim, gone)
+    assert shared_files() <= files
+
+
+def all_heard(process: Process, alive: set[int], victim: int, gone: float, times: int) -> None:
+    """Each of the others names this one, as its last loss, in time.
+
+    While a rank wants to run and has no core, it cannot hear; such time, which the kernel counts, is added to what it
+    may take.  With cores for all there is none of it.
+    """
+    lost = {}
+    for rank in alive:
+        told = re.findall(rf"^\[{rank}\] lost: (\d) at ([\d.]+) queued ([\d.]+)", process.stdout, re.MULTILINE)
+        assert len(told) == times, f"rank {rank}: {told}\n{process.stdout}"
+        lost[rank] = told[-1]
+    queued = max(float(told[2]) for told in lost.values())
+    for rank, (peer, at, _) in lost.items():
+        assert int(peer) == victim, f"rank {rank} of {alive}, {victim} was killed:\n{process.stdout}"
+        after = float(at) - gone
+        assert 0 < after < HEARD + queued, f"rank {rank} heard after {after} s, {queued} s of it in a queue"
+
+
+def members(process: Process, alive: set[int]) -> None:
+    """All of these have one communicator, and work in it."""
+    line = "members: " + " ".join(str(rank) for rank in sorted(alive)) + "\n"
+    process.until(lambda: all(f"[{rank}] {line}" in process.stdout for rank in alive), f"{line!r} of each of them")
+
+
+@pytest.mark.timeout(1200 if FULL else 180)
+@pytest.mark.parametrize("way", ["shm", "tcp", "quic", "auto"])
+def test_killed_one_after_the_other_until_one_is_left(start: Start, way: str) -> None:
+    seed = jobkit.draw_seed()
+    files = shared_files()
+    kills = 0
+    while kills < TO_THE_LAST:
+        ranks = random.choice((3, 4, 5, 5))
+        # What is heard is the end of a process; silence would take 20 s.
+        env = {"NEXAR_TRANSPORTS": way, "NEXAR_PEER_TIMEOUT": "20s"}
+        process = start(*jobkit.nexar("run", "-n", str(ranks), "--keep-going", DWINDLE, str(seed + kills)), env=env)
+        alive = set(range(ranks))
+        members(process, alive)
+        while len(alive) > 1:
+            time.sleep(random.random() * 0.1)  # the moment is what is drawn
+            # Without memory that outlives it, the first of two is half of them with the first, and the second is not.
+            victim = max(alive) if len(alive) == 2 and way in ("tcp", "quic") else random.choice(sorted(alive))
+            alive.remove(victim)
+            gone = time.monotonic()
+            os.kill(pids(process)[victim], signal.SIGKILL)
+            kills += 1
+            members(process, alive)
+            all_heard(process, alive, victim, gone, ranks - len(alive))
+        said = process.stdout + process.stderr
+        assert process.wait() == 0, said
+        assert re.findall(r"^\[(\d)\] done: \d+$", process.stdout, re.MULTILINE) == [str(*alive)], said
+        assert "Error" not in process.stderr, said
+        process.until_all_are_gone()
     assert shared_files() <= files

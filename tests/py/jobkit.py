@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -108,6 +109,14 @@ class Process:
 
 
 Start = Callable[..., Process]  # the fixtures that start jobs
+
+
+def draw_seed() -> int:
+    """What `random` draws in a test hangs on it.  It is shown if the test fails, and NX_TEST_SEED gives it."""
+    seed = int(os.environ.get("NX_TEST_SEED") or random.randrange(1 << 30))
+    print("seed", seed)
+    random.seed(seed)
+    return seed
 
 
 def processes_with(name: str, value: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +93,26 @@ def test_p_nested_calls(cluster: Cluster) -> None:
         with_functions(down=down)(comm)
         if comm.rank == 0:
             assert comm.call(1, "down", bytes([6])) == b"." * 7
+        comm.barrier()
+
+    cluster(2).run(body)
+
+
+def test_p_a_function_changes_what_is_registered(cluster: Cluster) -> None:
+    """Also itself, while it runs: the reference holds its lock meanwhile."""
+
+    def body(comm: nx.Comm) -> None:
+        def once(payload: bytes) -> bytes:
+            comm.register("once", None)
+            comm.register("next", lambda more: payload + more)
+            return b"once"
+
+        with_functions(once=once)(comm)
+        other = 1 - comm.rank
+        assert comm.call(other, "once", b"kept ") == b"once"
+        assert comm.call(other, "next", b"and used") == b"kept and used"
+        with pytest.raises(nx.RemoteError, match="no such function"):
+            comm.call(other, "once")
         comm.barrier()
 
     cluster(2).run(body)
@@ -273,6 +294,34 @@ def test_p_cancelling_reaches_the_function(cluster: Cluster) -> None:
         comm.barrier()
 
     cluster(2).run(body)
+
+
+def test_p_calls_that_nobody_waits_for_any_more_leave_nothing() -> None:
+    """In the reference a caller that is cancelled leaves its place in a table for ever."""
+    hold = threading.Event()
+
+    def body(comm: nx.Comm) -> None:
+        with_functions(hold=lambda payload: bytes(hold.wait(60)) + payload, echo=echo)(comm)
+        blocks = []
+        for _ in range(20):
+            hold.clear()
+            if comm.rank == 0:
+                ops = [comm.nb.call(1, "hold", bytes(100)) for _ in range(200)]
+                for op in ops:
+                    op.cancel()
+                    with pytest.raises(nx.Cancelled):
+                        op.wait()
+                del ops, op
+            comm.barrier()
+            hold.set()
+            assert comm.call(1 - comm.rank, "echo", b"behind them") == b"behind them"
+            comm.barrier()
+            gc.collect()
+            blocks.append(comm.stats()["memory"]["blocks"])
+        assert blocks[-1] < blocks[1] + 1500, blocks  # some are still on their way; 3600 calls more were made
+
+    with nx.local_cluster(2, config=nx.Config(rpc_threads=4)) as comms:
+        comms.run(body)
 
 
 def test_calls_beyond_the_queue_wait_and_come() -> None:

@@ -144,6 +144,8 @@ static bool is_at_it(nexar_comm *comm, uint64_t sequence)
 nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t count, struct nx_near_job *begun)
 {
     const char *name = nx_coll_name(args->coll);
+    const nexar_error *last = nx_last_error();
+    uint32_t blamed = last->comm == comm->id ? last->peer : NEXAR_NO_RANK; /* others are to know who is gone, too */
     uint64_t k;
     struct nx_coll_call call = {.call = nx_call_pack(args), .count = count};
     uint64_t their_call, their_count;
@@ -158,9 +160,9 @@ nexar_status nx_coll_missed(nexar_comm *comm, const struct nx_call *args, size_t
     nx_unlock(&comm->lock);
     nx_scope_end(&comm->net->lanes, comm->scope, &call, false); /* what has come for it, and will, is dropped */
     atomic_fetch_add_explicit(&comm->stats.failed, 1, memory_order_relaxed);
-    record_missed(comm, &call, nx_last_error()->status);
-    nx_error_set(&error, nx_last_error()->status, NEXAR_NO_RANK, "%s #%llu: %s", name,
-                 (unsigned long long)call.sequence, nexar_last_error());
+    record_missed(comm, &call, last->status);
+    nx_error_set(&error, last->status, blamed, "%s #%llu: %s", name, (unsigned long long)call.sequence,
+                 nexar_last_error());
     snprintf(error.op, sizeof(error.op), "%s", name);
     error.comm = comm->id;
     error.sequence = call.sequence;

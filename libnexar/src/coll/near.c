@@ -87,6 +87,22 @@ static struct nx_near *open_area(nexar_comm *comm, struct nx_shm *shm, uint64_t 
     return near;
 }
 
+/* Who has left before this rank had anything to do with the area: nobody says it a second time.  Whoever leaves from
+ * now on finds the area. */
+static void note_gone(struct nx_near *near)
+{
+    nexar_comm *comm = near->comm;
+    uint64_t gone = 0;
+
+    for (uint32_t i = 0; i < comm->size; i++) {
+        if (i != comm->rank && nx_lane_peer_status(&comm->net->lanes, nx_comm_world(comm, i)) == NEXAR_ECLOSED)
+            gone |= UINT64_C(1) << i;
+    }
+    nx_lock(&comm->comms->near_lock);
+    near->gone |= gone;
+    nx_unlock(&comm->comms->near_lock);
+}
+
 struct nx_near *nx_near_of(nexar_comm *comm, bool make)
 {
     struct nx_shm *shm = comm->net->shm;
@@ -98,6 +114,8 @@ struct nx_near *nx_near_of(nexar_comm *comm, bool make)
     if (members != 0)
         comm->near = open_area(comm, shm, members, make);
     atomic_store_explicit(&comm->near_known, true, memory_order_release);
+    if (comm->near != NULL)
+        note_gone(comm->near);
     return comm->near;
 }
 
