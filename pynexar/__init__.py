@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._launch import launch
-    from .cluster import Agreed, Failure
+    from .cluster import Agreed, Failure, FailureWatch
     from .comm import Comm
     from .compression import BFloat16, Compression, Float8, Int8, RandomK, TopK
     from .config import Config
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .node import LocalCluster, init, local_cluster
     from .op import Op, wait_all, wait_any
     from .p2p import ANY, Status
+    from .policy import RecoveryPolicy
     from .rpc import Request, current_request
     from .seed import Seed
 
@@ -54,6 +55,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Failure",
+    "FailureWatch",
     "Float8",
     "Int8",
     "LocalCluster",
@@ -64,6 +66,7 @@ __all__ = [
     "PeerLost",
     "QuorumLost",
     "RandomK",
+    "RecoveryPolicy",
     "RemoteError",
     "Request",
     "ResourceError",
@@ -82,7 +85,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cluster": "Agreed Failure",
+    "cluster": "Agreed Failure FailureWatch",
     "comm": "Comm",
     "compression": "BFloat16 Compression Float8 Int8 RandomK TopK",
     "config": "Config",
@@ -91,6 +94,7 @@ _HOMES = {
     "ResourceError Timeout UsageError",
     "_launch": "launch",
     "node": "LocalCluster init local_cluster",
+    "policy": "RecoveryPolicy",
     "op": "Op wait_all wait_any",
     "p2p": "ANY Status",
     "rpc": "Request current_request",

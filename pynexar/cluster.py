@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from ctypes import byref, c_uint32, sizeof
 from typing import NamedTuple
 
-from . import launched
+from . import errors, launched
 from ._ffi import _api, lib
 from ._ffi.call import check, usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from typing import Any
 
     from .comm import Comm
     from .op import Op
 
-__all__ = ["Agreed", "Failure"]
+__all__ = ["Agreed", "Failure", "FailureWatch"]
 
 _FLAG_END = 1 << 64
 
@@ -68,6 +70,63 @@ class MembersNb:
             return _agreed(op, comm.size, kind)
 
         return comm.start("agree", lib.nexar_agree_start, (number,), timeout, None, finish=finish)
+
+
+class FailureWatch:
+    """Tells of ranks that are gone, until it is closed or the communicator is.  A context manager.
+
+    Its callback runs on a thread of its own, one call at a time; what it raises is printed, as of any thread.
+    """
+
+    def __init__(self, comm: Any, callback: Callable[[Failure], object]) -> None:
+        self._comm = comm
+        self._callback = callback
+        self._op: Op = _next_failure(comm, 0)
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="nexar-failures", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """No call begins after this; one that has begun may still run.  Legal more than once, also in the callback."""
+        with self._lock:
+            self._closed = True
+            self._op.cancel()
+
+    def __enter__(self) -> FailureWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        told: set[int] = set()
+        while True:
+            try:
+                self._op.wait()
+                new = [failure for failure in self._comm.failures() if failure.rank not in told]
+            except (errors.Closed, errors.Cancelled):
+                return
+            for failure in new:
+                if self._closed:
+                    return
+                told.add(failure.rank)
+                try:
+                    self._callback(failure)
+                except Exception:
+                    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            try:
+                with self._lock:
+                    if self._closed:
+                        return
+                    self._op = _next_failure(self._comm, len(told))
+            except errors.Closed:
+                return
+
+
+def _next_failure(comm: Any, known: int) -> Op:
+    op: Op = comm.start("failure", lib.nexar_failure_start, (known,), None, None)
+    return op
 
 
 class Members:
@@ -123,6 +182,33 @@ class Members:
             check(status)
             why = bytes(info.why).decode("utf-8", "replace")
             found.append(Failure(info.rank, bool(info.left), bool(info.out), why))
+
+    def on_failure(self, callback: Callable[[Failure], object]) -> FailureWatch:
+        """Calls `callback(failure)` for each rank of this communicator that is gone, those that are already included.
+
+        Returns:
+            what ends it: its close(), or a `with` of it
+
+        Raises:
+            UsageError: it is no function.
+            Closed: the communicator is closed.
+        """
+        if not callable(callback):
+            usage(f"callback is {callback!r}; it must be a function", "on_failure")
+        return FailureWatch(self, callback)
+
+    async def failure_events(self) -> AsyncIterator[Failure]:
+        """The same for asyncio: `async for failure in comm.failure_events(): ...` until the communicator is closed."""
+        told: set[int] = set()
+        while True:
+            try:
+                await _next_failure(self, len(told))
+                new = [failure for failure in self.failures() if failure.rank not in told]
+            except errors.Closed:
+                return
+            for failure in new:
+                told.add(failure.rank)
+                yield failure
 
 
 def _flag(flag: Any) -> int:

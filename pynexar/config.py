@@ -13,6 +13,10 @@ from . import errors
 from ._ffi import _api, lib
 from ._ffi.call import index, last_error, nanoseconds, text, usage
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .policy import RecoveryPolicy
+
 __all__ = ["Config"]
 
 
@@ -53,6 +57,7 @@ class Config:
         elastic: ranks may join and leave after the job has formed; see Comm.elastic_checkpoint
         min_world: of an elastic job: with fewer ranks a checkpoint waits for others to join
         max_world: of an elastic job: with so many ranks nobody joins
+        recovery: what init()'s communicator does when it has lost a rank: a RecoveryPolicy, or its name
     """
 
     rank: int | None = None
@@ -85,6 +90,7 @@ class Config:
     elastic: bool | None = None
     min_world: int | None = None
     max_world: int | None = None
+    recovery: RecoveryPolicy | str | None = None
 
     def to_c(self) -> _api.nexar_config:
         """The struct of C.  It borrows nothing: its texts are its own.
@@ -95,7 +101,7 @@ class Config:
         out = _api.nexar_config(size=sizeof(_api.nexar_config))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None:
+            if value is not None and field.name not in _NOT_OF_C:
                 name = field_of(field.name)
                 setattr(out, name, _to_c(value, f"config.{field.name}", name))
         return out
@@ -132,6 +138,7 @@ class Setting:
 
 
 _C_FIELDS: dict[str, Any] = dict(_api.nexar_config._fields_)
+_NOT_OF_C = ("recovery",)
 _OTHER_NAMES = {"rank": "rank_plus_one", "local_rank": "local_rank_plus_one", "interface": "interface_"}
 
 

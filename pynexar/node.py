@@ -47,6 +47,10 @@ def init(
         PeerLost: a rank, or the seed, was lost meanwhile.
     """
     options = _options(config, join, timeout, elastic)
+    if config is not None and config.recovery is not None:
+        from .policy import policy_of
+
+        policy_of(config.recovery)  # before anybody waits for this rank
     launched.watch()
     joining, made = _api.nexar_joining(), _api.nexar_comm()
     comm = Comm.__new__(Comm)
@@ -58,6 +62,10 @@ def init(
                 break
         check(status)
         Comm.__init__(comm, made, None if config is None else config.timeout)
+        if config is not None and config.recovery is not None:
+            from .policy import obey
+
+            obey(comm, config.recovery)
         return comm
     except BaseException:  # Ctrl-C at any point
         comm.give_up(made, lib.nexar_comm_close)

@@ -179,6 +179,9 @@ class Op:
     def _outcome(self) -> Any:
         """Of one that is over."""
         if self._error is not None:
+            note = getattr(self._comm, "note", None)  # of one with a policy
+            if note is not None:
+                note(self._error)
             raise self._error
         return self._value
 

@@ -497,6 +497,7 @@ class Library:
     ]
     nexar_probe: Callable[[Optional[nexar_comm], int, int, Any, Any], int]
     nexar_comm_failure: Callable[[Optional[nexar_comm], int, Any], int]
+    nexar_failure_start: Callable[[Optional[nexar_comm], int, Any, Any], int]
     nexar_comm_agree: Callable[[Optional[nexar_comm], int, Any, Any, Any, int], int]
     nexar_agree_start: Callable[[Optional[nexar_comm], int, Any, Any], int]
     nexar_agree_take: Callable[[Optional[nexar_op], Any, Any, int], int]
@@ -708,6 +709,7 @@ FUNCTIONS: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ),
     ("nexar_probe", c_int, (nexar_comm, c_uint32, c_uint32, POINTER(nexar_recv_info), POINTER(nexar_call_opts))),
     ("nexar_comm_failure", c_int, (nexar_comm, c_uint32, POINTER(nexar_failure))),
+    ("nexar_failure_start", c_int, (nexar_comm, c_uint32, POINTER(nexar_call_opts), POINTER(nexar_op))),
     (
         "nexar_comm_agree",
         c_int,

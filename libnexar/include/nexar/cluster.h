@@ -25,6 +25,14 @@ typedef struct nexar_failure {
  *  @returns NEXAR_OK; NEXAR_EAGAIN after the last one; NEXAR_EINVAL, NEXAR_ECLOSED, NEXAR_EFORK.  @threads any */
 NEXAR_API nexar_status nexar_comm_failure(nexar_comm *comm, uint32_t index, nexar_failure *out);
 
+/** Waits, as an op, until more than `known` ranks of the communicator are gone, which may be so already: for who wants
+ *  to be told.  nexar_comm_failure says which they are.  Without a timeout in `opts` it waits for ever.
+ *  @returns NEXAR_OK: it has begun; its op ends with NEXAR_OK, NEXAR_ETIMEDOUT, NEXAR_ECANCELLED, or NEXAR_ECLOSED when
+ *           the communicator is closed.  NEXAR_EINVAL, NEXAR_ECLOSED, NEXAR_ENOMEM, NEXAR_EDEADLK, NEXAR_EFORK
+ *  @threads any */
+NEXAR_API nexar_status nexar_failure_start(nexar_comm *comm, uint32_t known, const nexar_call_opts *opts,
+                                           nexar_op **op_out);
+
 /** What agree() gave. */
 typedef struct nexar_agreed {
     uint32_t size;

@@ -1,4 +1,4 @@
-/* cluster/gone_io.c - which ranks of a communicator are gone: the public call.
+/* cluster/gone_io.c - which ranks of a communicator are gone, and waiting for the next one: the public calls.
  *
  * Owner: it looks on the engine, and keeps nothing. */
 #include "cluster/view_io.h"
@@ -45,4 +45,38 @@ nexar_status nexar_comm_failure(nexar_comm *comm, uint32_t index, nexar_failure 
     if (st == NEXAR_OK)
         st = nx_call(find_gone, &g);
     return st != NEXAR_OK ? st : g.found ? NEXAR_OK : NEXAR_EAGAIN;
+}
+
+/* ---- the next one ---- */
+
+static void look(struct nx_view *v)
+{
+    const nexar_comm *comm = v->comm;
+    uint64_t gone = 0;
+
+    for (uint32_t i = 0; i < comm->size; i++)
+        gone += i != comm->rank && nx_lane_peer_status(&comm->net->lanes, nx_comm_world(comm, i)) != NEXAR_OK;
+    if (gone > v->flag)
+        nx_view_finish(v, NEXAR_OK, NULL);
+}
+
+static nexar_status begin(struct nx_view *v)
+{
+    (void)v;
+    return NEXAR_OK;
+}
+
+static void late(const struct nx_view *v, double seconds, nexar_error *error)
+{
+    (void)v;
+    nx_error_set(error, NEXAR_ETIMEDOUT, NEXAR_NO_RANK, "failure: nobody more is gone after %.3g s", seconds);
+}
+
+static const struct nx_view_kind kind = {.name = "failure", .begin = begin, .look = look, .late = late};
+
+nexar_status nexar_failure_start(nexar_comm *comm, uint32_t known, const nexar_call_opts *opts, nexar_op **op_out)
+{
+    static const nexar_call_opts forever = {.size = sizeof(forever), .timeout_ns = NEXAR_FOREVER};
+
+    return nx_view_start(comm, &kind, known, opts == NULL ? &forever : opts, op_out);
 }

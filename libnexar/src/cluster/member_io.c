@@ -221,13 +221,15 @@ bool nx_members_said(struct nx_members *members, uint32_t world, const struct nx
 
 void nx_members_gone(struct nx_members *members, uint32_t world, bool left)
 {
-    if (members == NULL || members->stopped || members->out[world])
+    if (members == NULL)
         return;
-    if (left) { /* usually all leave at the same time: what the next tick says is early enough */
-        members->fate[world] = NX_FATE_LEFT;
-        return;
+    members->changed = true; /* somebody may wait for just that */
+    if (!members->stopped && !members->out[world]) {
+        if (left) /* usually all leave at the same time: what the next tick says is early enough */
+            members->fate[world] = NX_FATE_LEFT;
+        else
+            end_of(members, world, nx_now());
     }
-    end_of(members, world, nx_now());
     after(members);
 }
 
