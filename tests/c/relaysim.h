@@ -1,10 +1,10 @@
 /* relaysim.h - relay machines in virtual time: every rank sends numbered messages to others, over connections that keep
- * their order and have little room, while ranks die, links break and heal, news of it comes late and at different times,
- * relays are sick or lie.  All of it follows from one seed.
+ * their order and have little room, while ranks die, links break and heal, news of it comes late and at different
+ * times, relays are sick or lie.  All of it follows from one seed.
  *
- * What must hold is checked as it happens, and the first thing that does not is kept in `fault`: each message arrives once
- * and in order, as it was sent; no rank holds more than nx_relay_bound; no number is sealed twice; and at the end all is
- * there between ranks that have a path. */
+ * What must hold is checked as it happens, and the first thing that does not is kept in `fault`: each message arrives
+ * once and in order, as it was sent; no rank holds more than nx_relay_bound; no number is sealed twice; and at the
+ * end all is there between ranks that have a path. */
 #ifndef NX_TEST_RELAYSIM_H
 #define NX_TEST_RELAYSIM_H
 

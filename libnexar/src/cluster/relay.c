@@ -1,7 +1,9 @@
 /* cluster/relay.c - the relay machine: packets in, the way on, and what is refused.
  *
- * Owner: the machine's thread.  A relay cannot look into what it passes on, and keeps nothing of it but what waits for a
- * link: what it refuses or loses is sent again by the source.  So no packet of another rank ever makes it wait. */
+ * Owner: the machine's thread.  A relay cannot look into what it passes on, and keeps nothing of it but what waits
+ * for a link: what it refuses or loses is sent again by the source.  So no packet of others ever makes it wait. */
+#include "cluster/relay.h"
+
 #include "cluster/relay_parts.h"
 
 #include "base/mem.h"
@@ -30,20 +32,28 @@ size_t nx_relay_bound(const struct nx_relay_config *config, uint32_t neighbours)
 
 /* ---- the way on ---- */
 
-/* Never back to where it came from: tables that agree do not ask for it, and where they do not, it would only go to and
- * fro until its hops are used up. */
+/* The first of the best that takes something now, else that with least to do; others only where the best are broken:
+ * they cost the whole graph more, and more with every one who is busy.  Never back to where it came from: tables that
+ * agree do not ask for it, and where they do not, it would go to and fro until its hops are used up. */
 static struct nx_relay_link *choose(struct nx_relay *r, uint32_t source, uint32_t destination, uint32_t from)
 {
-    uint32_t hops = r->routes->to[destination].hops;
+    const struct nx_route *route = &r->routes->to[destination];
+    struct nx_relay_link *least = NULL;
 
-    for (uint32_t i = 0; i < hops; i++) {
+    for (uint32_t i = 0; i < route->hops; i++) {
         uint32_t hop = nx_routes_hop(r->routes, source, destination, i);
         struct nx_relay_link *l = hop == from ? NULL : nx_relay_find_link(r, hop);
 
-        if (l != NULL && l->up)
+        if (i >= route->best && least != NULL)
+            break;
+        if (l == NULL || !l->up)
+            continue;
+        if (!l->blocked)
             return l;
+        if (least == NULL || l->bytes < least->bytes)
+            least = l;
     }
-    return NULL;
+    return least;
 }
 
 enum nx_relay_refusal nx_relay_dispatch(struct nx_relay *r, struct nx_relay_packet *p, uint32_t from)
@@ -250,8 +260,8 @@ nexar_status nx_relay_init(struct nx_relay *r, const struct nx_topology *t, cons
 {
     uint32_t links = routes->n == t->n ? nx_topology_degree(t, routes->rank) : 0;
 
-    *r = (struct nx_relay){
-        .n = t->n, .rank = routes->rank, .config = *config, .ops = ops, .arg = arg, .routes = routes, .n_links = links};
+    *r =
+        (struct nx_relay){.n = t->n, .rank = routes->rank, .config = *config, .ops = ops, .arg = arg, .routes = routes};
     nx_list_init(&r->wanting);
     nx_hash_init(&r->flows);
     if (routes->n != t->n || config->window == 0 || config->window > NX_RELAY_WINDOW)

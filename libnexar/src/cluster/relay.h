@@ -1,5 +1,6 @@
-/* cluster/relay.h - messages between ranks that have no connection: sealed by the source, passed on by ranks in between,
- * opened by the destination; each once and in order, whatever dies on the way.  docs/TOPOLOGY.md has the rules.
+/* cluster/relay.h - messages between ranks that have no connection: sealed by the source, passed on by ranks in
+ * between, opened by the destination; each once and in order, whatever dies on the way.  docs/TOPOLOGY.md has the
+ * rules.
  *
  * A pure machine, one for each rank: packets, time and tables of next hops in; packets and events out through `struct
  * nx_relay_ops`.  One thread at a time; the ops may not call the machine.  It knows nothing of connections and keys.

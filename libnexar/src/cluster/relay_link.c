@@ -1,8 +1,8 @@
 /* cluster/relay_link.c - the relay machine: what waits for the connection to a neighbour.
  *
- * Owner: the machine's thread.  Destinations take turns, packet by packet, and none may fill the queue: one that is slow
- * costs the others its turn and no more.  What finds no room is refused, never waited for: two relays that waited for
- * each other's room would stand for ever. */
+ * Owner: the machine's thread.  Destinations take turns, packet by packet, and none may fill the queue: one that is
+ * slow costs the others its turn and no more.  What finds no room is refused, never waited for: two relays that
+ * waited for each other's room would stand for ever. */
 #include "cluster/relay_parts.h"
 
 #include "base/mem.h"

@@ -1,7 +1,8 @@
 /* cluster/relay_receive.c - the relay machine: the messages of others to this rank.
  *
  * Owner: the machine's thread.  Nothing of a packet counts before its seal is open: who forges one can neither give nor
- * take credit, nor make state here.  What is stored is acknowledged and never dropped again; what is not, is sent again. */
+ * take credit, nor make state here.  What is stored is acknowledged and never dropped again; what is not, is sent
+ * again. */
 #include "cluster/relay_parts.h"
 
 #include "base/bytes.h"

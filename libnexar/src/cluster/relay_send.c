@@ -1,7 +1,7 @@
 /* cluster/relay_send.c - the relay machine: the messages of this rank to others.
  *
- * Owner: the machine's thread.  A message is kept, sealed as it is, until its destination says that it has it; it is sent
- * again when that takes too long (RFC 6298), or when the ways have changed.  Only the destination's credit lets a
+ * Owner: the machine's thread.  A message is kept, sealed as it is, until its destination says that it has it; it is
+ * sent again when that takes too long (RFC 6298), or when the ways have changed.  Only the destination's credit lets a
  * message be sent, so it never has more to keep than it said. */
 #include "cluster/relay_parts.h"
 
@@ -140,7 +140,7 @@ static void forget(struct nx_relay *r, struct nx_relay_pair *pair, uint64_t numb
     *at = NULL;
 }
 
-/* A partition does not hold up what goes elsewhere: what waits for its end has room of its own, once more send_limit. */
+/* A partition does not hold up what goes elsewhere: what waits for its end has room of its own, send_limit again. */
 static void strand(struct nx_relay *r, struct nx_relay_pair *pair)
 {
     bool far = is_far(r, pair) && (pair->stranded || r->stranded + pair->bytes <= r->config.send_limit);

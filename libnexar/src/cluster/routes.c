@@ -1,8 +1,8 @@
 /* cluster/routes.c - the table of next hops of one rank, around what is broken.
  *
- * Owner: none, pure.  In a sparse graph: one search from the rank itself, which gives the distances, and one from each of
- * its neighbours.  In a full mesh the answer is nearly always the destination itself, and searching from all neighbours
- * would take n * n steps: there, ranks that could help are tried one after the other. */
+ * Owner: none, pure.  In a sparse graph: one search from the rank itself, which gives the distances, and one from
+ * each of its neighbours.  In a full mesh the answer is nearly always the destination itself, and searching from all
+ * neighbours would take n * n steps: there, ranks that could help are tried one after the other. */
 #include "cluster/topology.h"
 
 #include "base/hash.h"

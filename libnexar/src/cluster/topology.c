@@ -29,8 +29,8 @@ static bool reserve(struct nx_topology *t, size_t ends)
  *
  * The ring keeps it connected, whatever the chords are, and neighbouring ranks are often on one host.  A cycle with
  * random chords has a diameter that grows with log n (Bollobas, Chung: The diameter of a cycle plus a random matching,
- * 1988).  The chords come from a circulant graph by switches, which keep every degree (Cooper, Dyer, Greenhill: Sampling
- * regular graphs and a peer-to-peer network, 2007); so there is one for every k, however dense. */
+ * 1988).  The chords come from a circulant graph by switches, which keep every degree (Cooper, Dyer, Greenhill:
+ * Sampling regular graphs and a peer-to-peer network, 2007); so there is one for every k, however dense. */
 
 static uint64_t next_random(uint64_t *state) /* splitmix64 */
 {

@@ -1,4 +1,5 @@
-/* cluster/topology.h - which ranks have a connection of their own, and by which neighbour a rank reaches each other one.
+/* cluster/topology.h - which ranks have a connection of their own, and by which neighbour a rank reaches each other
+ * one.
  *
  * Pure functions of the kind, the world and what is broken: integers alone, so that all ranks of a job come to the same
  * graph.  What they make is memory of the caller, never changes, and may be read by any thread.  docs/TOPOLOGY.md has
@@ -78,8 +79,8 @@ nexar_status nx_routes_make(const struct nx_topology *t, uint32_t rank, const st
                             struct nx_routes *out);
 void nx_routes_fini(struct nx_routes *routes);
 
-/* The hop to try as number `i` for a message of `source`: one pair keeps to one path while nothing changes, and
- * different pairs use different ones. */
+/* The hop to try as number `i` for a message of `source`: one pair begins with the same while nothing changes,
+ * and different pairs with different ones. */
 uint32_t nx_routes_hop(const struct nx_routes *routes, uint32_t source, uint32_t destination, uint32_t i);
 
 /* How many hops a message may take: a detour as long again and some more, since those on the way may know of other

@@ -1,5 +1,5 @@
-/* relay_kit.h - one relay machine on a bench: what it sends is kept, what it tells is counted, and the others are played
- * by the test, which can seal as anybody. */
+/* relay_kit.h - one relay machine on a bench: what it sends is kept, what it tells is counted, and the others are
+ * played by the test, which can seal as anybody. */
 #ifndef NX_TEST_RELAY_KIT_H
 #define NX_TEST_RELAY_KIT_H
 
@@ -24,6 +24,7 @@ struct bench {
     struct sent sent[SENT_MAX];
     uint32_t n_sent;
     uint32_t room_for; /* packets that connections still take */
+    uint32_t full;     /* the neighbour whose connection takes none */
     bool no_seal;
     uint32_t arrived, room, lost;
     struct nx_relay_event refused; /* the last */
@@ -50,7 +51,7 @@ static inline bool kit_send(void *arg, uint32_t neighbour, const uint8_t *bytes,
 {
     struct bench *b = arg;
 
-    if (b->room_for == 0)
+    if (b->room_for == 0 || neighbour == b->full)
         return false;
     assert_true(b->n_sent < SENT_MAX);
     b->room_for--;
@@ -78,7 +79,7 @@ static inline void set_up(struct bench *b)
 {
     static const struct nx_outage nothing;
 
-    *b = (struct bench){.room_for = UINT32_MAX, .config = nx_relay_defaults(WORLD), .now = NX_S};
+    *b = (struct bench){.room_for = UINT32_MAX, .full = UINT32_MAX, .config = nx_relay_defaults(WORLD), .now = NX_S};
     assert_ok(nx_topology_make(NX_TOPOLOGY_K_REGULAR, 2, 6, &b->topology));
     assert_ok(nx_routes_make(&b->topology, 0, &nothing, &b->routes));
     assert_ok(nx_relay_init(&b->r, &b->topology, &b->routes, &b->config, &kit_ops, b));

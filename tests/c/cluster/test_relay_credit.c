@@ -1,4 +1,5 @@
-/* test_relay_credit.c - one relay machine: credit, acknowledgements, sending again, and room that is fair and bounded. */
+/* test_relay_credit.c - one relay machine: credit, acknowledgements, sending again, and room that is fair and
+ * bounded. */
 #include "relay_kit.h"
 
 static const uint8_t zeros[NX_RELAY_BODY_MAX];
@@ -229,12 +230,13 @@ static void test_after_a_death(void **state)
 
     (void)state;
     set_up(&b);
-    b.room_for = 2;
-    for (uint32_t i = 0; i < 4; i++)
+    for (uint32_t i = 0; i < 4; i++) {
+        b.full = i < 2 ? UINT32_MAX : b.sent[0].to;
         assert_ok(nx_relay_send(&b.r, 3, "x", 1, b.now));
+    }
     dead = b.sent[0].to;
-    assert_int_equal(b.n_sent, 2);
-    b.room_for = UINT32_MAX;
+    assert_int_equal(b.n_sent, 3); /* the third waits for the first way, the fourth has taken the other at once */
+    assert_int_equal(head_of(&b, 2).number, 4);
     nx_relay_connected(&b.r, dead, false);
     assert_int_equal(b.n_sent, 4);
     assert_int_equal(b.r.stats.waiting, 0);

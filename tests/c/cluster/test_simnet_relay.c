@@ -1,5 +1,5 @@
-/* test_simnet_relay.c - relays in virtual time: thousands of jobs with deaths, breaks, sick, slow and spiteful ranks, each
- * from a seed, and what must hold (relaysim.h).
+/* test_simnet_relay.c - relays in virtual time: thousands of jobs with deaths, breaks, sick, slow and spiteful ranks,
+ * each from a seed, and what must hold (relaysim.h).
  *
  * NEXAR_SIM_SEED=<number> runs that one alone, in each set, and says what happened.  NX_TEST_FULL: twenty times as
  * many. */
@@ -133,6 +133,54 @@ static void test_everything_at_once(void **state)
             .deaths = 4, .breaks = 4, .sick = true, .spite = true, .slow = true, .short_memory = true, .large = 100}});
 }
 
+/* All send to rank 3, which has a single connection left, and to others; returns how long these take until the last has
+ * what it was sent. */
+static nx_time others_are_done(bool to_3, nx_time takes_every, nx_time reads_every)
+{
+    nx_time last = 0, began;
+    uint32_t degree;
+
+    relaysim_init(&sim, 5, NX_TOPOLOGY_K_REGULAR, 4, 16, &(struct relaysim_options){0});
+    degree = nx_topology_degree(&sim.topology, 3);
+    for (uint32_t i = 1; i < degree; i++)
+        relaysim_break(&sim, 3, nx_topology_neighbour(&sim.topology, 3, i));
+    sim.last_fault = NX_S; /* by then all know of the breaks */
+    relaysim_run(&sim, NX_NEVER);
+    began = sim.now;
+    sim.rank[3].take_every = takes_every;
+    sim.wire[nx_topology_neighbour(&sim.topology, 3, 0)][3].delay = reads_every;
+    for (uint32_t r = 0; r < 16; r++) {
+        if (r == 3)
+            continue;
+        relaysim_say(&sim, r, 3, to_3 ? 300 : 0);
+        relaysim_say(&sim, r, r == 4 ? 10 : 4, 300);
+        relaysim_say(&sim, r, r == 11 ? 2 : 11, 300);
+    }
+    relaysim_run(&sim, NX_NEVER);
+    assert_string_equal(sim.fault, "");
+    for (uint32_t a = 0; a < 16; a++) {
+        for (uint32_t b = 0; b < 16; b++) {
+            if (b != 3 && sim.stream[a][b].done > last)
+                last = sim.stream[a][b].done;
+        }
+    }
+    relaysim_fini(&sim);
+    return last - began;
+}
+
+/* The relay in front of one that takes a message every 0.1 s, or reads a packet every 40 ms, passes on what is for
+ * others as before. */
+static void test_a_slow_rank_holds_up_nobody_else(void **state)
+{
+    nx_time alone = others_are_done(false, NX_MS, 3 * NX_MS), fast = others_are_done(true, NX_MS, 3 * NX_MS),
+            takes = others_are_done(true, 200 * NX_MS, 3 * NX_MS), reads = others_are_done(true, NX_MS, 160 * NX_MS);
+
+    (void)state;
+    print_message("others: %.3f s alone, %.3f s beside a fast one, %.3f s and %.3f s beside those that are slow\n",
+                  (double)alone / 1e9, (double)fast / 1e9, (double)takes / 1e9, (double)reads / 1e9);
+    assert_true(takes < 2 * fast && reads < 2 * fast);
+}
+
 /* The same seed is the same run, to the last byte. */
 static void test_seeds_can_be_replayed(void **state)
 {
@@ -163,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_slow_ranks),
         cmocka_unit_test(test_short_of_memory),
         cmocka_unit_test(test_everything_at_once),
+        cmocka_unit_test(test_a_slow_rank_holds_up_nobody_else),
         cmocka_unit_test(test_seeds_can_be_replayed),
     };
 
