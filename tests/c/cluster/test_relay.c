@@ -1,6 +1,8 @@
 /* test_relay.c - one relay machine: what packets look like, which it passes on and how far, and what it refuses. */
 #include "relay_kit.h"
 
+#include "base/bytes.h"
+
 static uint8_t bytes[NX_RELAY_PACKET_MAX + 1];
 static const uint8_t zeros[NX_RELAY_BODY_MAX];
 
@@ -99,10 +101,14 @@ static void test_forged_packets(void **state)
     bytes[1] = NX_RELAY_ACK;
     nx_relay_arrive(&b.r, 1, bytes, n, b.now);
     assert_int_equal(b.refused.why, NX_RELAY_FORGED);
+    h.world = WORLD - 1; /* of another world, made to look like one of this */
+    n = make(&h, zeros, 10, bytes);
+    nx_store64(bytes + 12, WORLD);
+    nx_relay_arrive(&b.r, 1, bytes, n, b.now);
+    assert_int_equal(b.refused.why, NX_RELAY_FORGED);
     for (uint32_t i = 0; i < 6; i++)
         assert_null(b.r.pair[i]); /* and nothing was made for anybody */
-    bytes[1] = NX_RELAY_MESSAGE;
-    nx_relay_arrive(&b.r, 1, bytes, n, b.now);
+    message(&b, 2, 1, 10);
     assert_int_equal(b.arrived, 1);
     tear_down(&b);
 }
