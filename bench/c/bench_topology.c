@@ -1,5 +1,5 @@
-/* bench_topology.c - what the topologies are worth, as the table of docs/TOPOLOGY.md: time to make a graph and the table
- * of one rank, neighbours, hops, and the load of the busiest relay.
+/* bench_topology.c - what the topologies are worth, as the table of docs/TOPOLOGY.md: time to make a graph and the
+ * table of one rank, neighbours, hops, and the load of the busiest relay.
  *
  * Times are those of one thread of this machine, the best of three; all else is exact and the same everywhere. */
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* relaysim.c - the world of relay machines: time, connections, faults, and what must hold. */
+/* relaysim.c - the world of relay machines: time, connections, what is said, and what must hold. */
 #include "relaysim.h"
 
 #include "base/hash.h"
@@ -10,12 +10,7 @@
 
 enum { ROOM_IN_WIRE = 4 };
 
-static uint32_t below(struct relaysim *sim, uint32_t n)
-{
-    return (uint32_t)rng_below(&sim->rng, n);
-}
-
-static void fault(struct relaysim *sim, const char *what, uint32_t a, uint32_t b, uint64_t x)
+void relaysim_fault(struct relaysim *sim, const char *what, uint32_t a, uint32_t b, uint64_t x)
 {
     if (sim->fault[0] == '\0')
         snprintf(sim->fault, sizeof(sim->fault), "at %.6f s: %s (%u, %u, %llu)", (double)sim->now / 1e9, what, a, b,
@@ -78,7 +73,7 @@ static bool seal(void *arg, uint32_t destination, const uint8_t head[NX_RELAY_HE
 
     memcpy(&number, head, 8); /* little-endian machines alone run this */
     if (number <= *last)
-        fault(r->sim, "a number was sealed twice", r->rank, destination, number);
+        relaysim_fault(r->sim, "a number was sealed twice", r->rank, destination, number);
     *last = number;
     return relaysim_seal(r->rank, destination, head, text, n, out);
 }
@@ -96,7 +91,7 @@ static bool open_seal(void *arg, uint32_t source, const uint8_t head[NX_RELAY_HE
 static void put_on_wire(struct relaysim *sim, uint32_t from, uint32_t to, const uint8_t *bytes, size_t n)
 {
     struct relaysim_wire *w = &sim->wire[from][to];
-    nx_time at = sim->now + w->delay / 2 + (nx_time)below(sim, (uint32_t)w->delay);
+    nx_time at = sim->now + w->delay / 2 + (nx_time)relaysim_below(sim, (uint32_t)w->delay);
     uint8_t *copy = malloc(n + 1);
 
     if (copy == NULL)
@@ -115,12 +110,12 @@ static bool send_packet(void *arg, uint32_t neighbour, const uint8_t *bytes, siz
     struct relaysim_wire *w = &sim->wire[r->rank][neighbour];
 
     if (!w->there)
-        fault(sim, "a packet for one who is no neighbour", r->rank, neighbour, n);
+        relaysim_fault(sim, "a packet for one who is no neighbour", r->rank, neighbour, n);
     if (w->flying >= ROOM_IN_WIRE) {
         w->wanted = true;
         return false;
     }
-    if (sim->options.spite && n <= sizeof(sim->caught[0].bytes) && below(sim, 8) == 0) {
+    if (sim->options.spite && n <= sizeof(sim->caught[0].bytes) && relaysim_below(sim, 8) == 0) {
         uint32_t i = sim->n_caught++ % RELAYSIM_CAUGHT;
 
         sim->caught[i].from = r->rank;
@@ -134,10 +129,10 @@ static bool send_packet(void *arg, uint32_t neighbour, const uint8_t *bytes, siz
 /* One bit anywhere, or nothing arrives at all. */
 static bool sicken(struct relaysim *sim, uint8_t *bytes, size_t n)
 {
-    if (below(sim, 2) == 0)
+    if (relaysim_below(sim, 2) == 0)
         return false;
-    if (below(sim, 4) == 0)
-        bytes[below(sim, (uint32_t)n)] ^= (uint8_t)(1 << below(sim, 8));
+    if (relaysim_below(sim, 4) == 0)
+        bytes[relaysim_below(sim, (uint32_t)n)] ^= (uint8_t)(1 << relaysim_below(sim, 8));
     return true;
 }
 
@@ -154,7 +149,8 @@ static void arrive(struct relaysim *sim, struct relaysim_event *e)
             nx_relay_writable(&from->relay, e->b);
         }
     }
-    lost = lost || (!from->alive && below(sim, 2) == 0) || ((to->sick || from->sick) && !sicken(sim, e->bytes, e->n));
+    lost = lost || (!from->alive && relaysim_below(sim, 2) == 0) ||
+           ((to->sick || from->sick) && !sicken(sim, e->bytes, e->n));
     sim->lost += lost;
     if (lost)
         return;
@@ -185,22 +181,23 @@ static void say_some(struct relaysim *sim, uint32_t from)
     for (uint32_t to = 0; to < sim->topology.n; to++) {
         struct relaysim_stream *s = &sim->stream[from][to];
 
-        for (uint32_t burst = 1 + below(sim, 8); burst > 0 && s->sent < s->total && !s->waits && !r->dead[to];
+        for (uint32_t burst = 1 + relaysim_below(sim, 8); burst > 0 && s->sent < s->total && !s->waits && !r->dead[to];
              burst--) {
             nexar_status status = nx_relay_send(&r->relay, to, bytes, body(sim, from, to, s->sent, bytes), sim->now);
 
             s->sent += status == NEXAR_OK;
             s->waits = status == NEXAR_EAGAIN;
             if (status != NEXAR_OK && status != NEXAR_EAGAIN && status != NEXAR_ENOMEM)
-                fault(sim, "a message could not be sent", from, to, (uint64_t)-status);
+                relaysim_fault(sim, "a message could not be sent", from, to, (uint64_t)-status);
         }
         more = more || (s->sent < s->total && !s->waits && !r->dead[to]);
     }
     if (more)
-        relaysim_post(sim, sim->now + 1 + (nx_time)below(sim, (uint32_t)r->send_every), RELAYSIM_SEND, from, 0);
+        relaysim_post(sim, sim->now + 1 + (nx_time)relaysim_below(sim, (uint32_t)r->send_every), RELAYSIM_SEND, from,
+                      0);
 }
 
-static void done(struct relaysim *sim, struct relaysim_stream *s)
+void relaysim_done(struct relaysim *sim, struct relaysim_stream *s)
 {
     sim->open--;
     s->done = sim->now;
@@ -215,15 +212,16 @@ static void take_one(struct relaysim *sim, uint32_t at, uint32_t from)
     if (m == NULL)
         return;
     if (s->taken >= s->sent)
-        fault(sim, "a message that was not sent", from, at, m->number);
+        relaysim_fault(sim, "a message that was not sent", from, at, m->number);
     else if (m->number != s->taken + 1)
-        fault(sim, "a number that is not the next", from, at, m->number);
+        relaysim_fault(sim, "a number that is not the next", from, at, m->number);
     else if (m->n != body(sim, from, at, s->taken, bytes) || memcmp(m->body, bytes, m->n) != 0)
-        fault(sim, "a message is not the one that was sent", from, at, m->number);
+        relaysim_fault(sim, "a message is not the one that was sent", from, at, m->number);
     nx_free(m);
     if (++s->taken == s->total && s->done == 0) /* else its source has died meanwhile */
-        done(sim, s);
-    relaysim_post(sim, sim->now + 1 + (nx_time)below(sim, (uint32_t)sim->rank[at].take_every), RELAYSIM_TAKE, at, from);
+        relaysim_done(sim, s);
+    relaysim_post(sim, sim->now + 1 + (nx_time)relaysim_below(sim, (uint32_t)sim->rank[at].take_every), RELAYSIM_TAKE,
+                  at, from);
 }
 
 static void told(void *arg, const struct nx_relay_event *e)
@@ -232,156 +230,44 @@ static void told(void *arg, const struct nx_relay_event *e)
     struct relaysim *sim = r->sim;
 
     if (e->kind == NX_RELAY_ARRIVED)
-        relaysim_post(sim, sim->now + 1 + (nx_time)below(sim, (uint32_t)r->take_every), RELAYSIM_TAKE, r->rank,
+        relaysim_post(sim, sim->now + 1 + (nx_time)relaysim_below(sim, (uint32_t)r->take_every), RELAYSIM_TAKE, r->rank,
                       e->rank);
     if (e->kind == NX_RELAY_ROOM) {
         if (!sim->stream[r->rank][e->rank].waits)
-            fault(sim, "room that nobody asked for", r->rank, e->rank, 0);
+            relaysim_fault(sim, "room that nobody asked for", r->rank, e->rank, 0);
         sim->stream[r->rank][e->rank].waits = false;
         relaysim_post(sim, sim->now, RELAYSIM_SEND, r->rank, 0);
     }
     if (e->kind == NX_RELAY_LOST && !r->dead[e->rank])
-        fault(sim, "lost, though nobody is gone", r->rank, e->rank, e->count);
+        relaysim_fault(sim, "lost, though nobody is gone", r->rank, e->rank, e->count);
     /* Here nobody but the sick and the spiteful does anything that deserves these. */
     if (e->kind == NX_RELAY_REFUSED && (e->why == NX_RELAY_LIE || e->why == NX_RELAY_CREDIT))
-        fault(sim, nx_relay_refusal_name(e->why), e->source, e->destination, e->from);
+        relaysim_fault(sim, nx_relay_refusal_name(e->why), e->source, e->destination, e->from);
     if (e->kind == NX_RELAY_REFUSED && !sim->options.sick && !sim->options.spite && e->why != NX_RELAY_OLD &&
         e->why != NX_RELAY_HOPS && e->why != NX_RELAY_NO_ROUTE && e->why != NX_RELAY_FULL &&
         e->why != NX_RELAY_MEMORY && !(e->why == NX_RELAY_UNKNOWN && r->dead[e->source]))
-        fault(sim, nx_relay_refusal_name(e->why), e->source, e->destination, e->from);
+        relaysim_fault(sim, nx_relay_refusal_name(e->why), e->source, e->destination, e->from);
 }
 
 const struct nx_relay_ops relaysim_ops = {.seal = seal, .open = open_seal, .send = send_packet, .event = told};
 
-/* ---- faults, and news of them ---- */
-
-static void learn(struct relaysim *sim, struct relaysim_rank *r)
-{
-    static struct nx_topology_link links[RELAYSIM_RANKS * RELAYSIM_RANKS];
-    uint32_t dead[RELAYSIM_RANKS];
-    struct nx_outage outage = {.dead = dead, .links = links};
-    struct nx_routes before = r->routes;
-
-    for (uint32_t a = 0; a < sim->topology.n; a++) {
-        if (r->dead[a])
-            dead[outage.n_dead++] = a;
-        for (uint32_t b = 0; b < a; b++) {
-            if (r->broken[a][b])
-                links[outage.n_links++] = (struct nx_topology_link){.a = a, .b = b};
-        }
-    }
-    if (nx_routes_make(&sim->topology, r->rank, &outage, &r->routes) != NEXAR_OK) {
-        r->routes = before;
-        if (!sim->options.short_memory)
-            fault(sim, "no routes", r->rank, 0, 0);
-        relaysim_post(sim, sim->now + NX_MS, RELAYSIM_NEWS, r->rank, r->rank); /* again */
-        return;
-    }
-    nx_relay_reroute(&r->relay, &r->routes, sim->now);
-    nx_routes_fini(&before);
-}
-
-/* All that is true now of `about` reaches `r`. */
-static void hear_news(struct relaysim *sim, struct relaysim_rank *r, uint32_t about)
-{
-    bool dead = !sim->rank[about].alive;
-
-    for (uint32_t b = 0; b < sim->topology.n; b++)
-        r->broken[about][b] = r->broken[b][about] = sim->wire[about][b].broken;
-    if (dead && !r->dead[about]) {
-        r->dead[about] = true;
-        nx_relay_gone(&r->relay, about);
-    }
-    learn(sim, r);
-}
-
-static void spread_news(struct relaysim *sim, uint32_t about)
-{
-    for (uint32_t r = 0; r < sim->topology.n; r++) {
-        if (r != about || sim->rank[about].alive)
-            relaysim_post(sim, sim->now + 10 * NX_MS + (nx_time)below(sim, (uint32_t)(400 * NX_MS)), RELAYSIM_NEWS, r,
-                          about);
-    }
-    sim->last_fault = sim->now;
-}
-
-static void cut(struct relaysim *sim, uint32_t a, uint32_t b)
-{
-    sim->wire[a][b].broken = sim->wire[b][a].broken = true;
-    relaysim_post(sim, sim->now + NX_MS + (nx_time)below(sim, (uint32_t)(50 * NX_MS)), RELAYSIM_NOTICE, a, b);
-    relaysim_post(sim, sim->now + NX_MS + (nx_time)below(sim, (uint32_t)(50 * NX_MS)), RELAYSIM_NOTICE, b, a);
-}
-
-void relaysim_break(struct relaysim *sim, uint32_t a, uint32_t b)
-{
-    if (sim->wire[a][b].broken)
-        return;
-    cut(sim, a, b);
-    spread_news(sim, a);
-}
-
-void relaysim_heal(struct relaysim *sim, uint32_t a, uint32_t b)
-{
-    if (!sim->wire[a][b].broken || !sim->rank[a].alive || !sim->rank[b].alive)
-        return;
-    for (uint32_t i = 0; i < 2; i++) {
-        struct relaysim_wire *w = i == 0 ? &sim->wire[a][b] : &sim->wire[b][a];
-
-        w->broken = w->wanted = false;
-        w->flying = 0;
-        w->life++;
-        relaysim_post(sim, sim->now, RELAYSIM_NOTICE, i == 0 ? a : b, i == 0 ? b : a);
-    }
-    spread_news(sim, a);
-}
-
-/* A stream that will never end is no longer waited for. */
-static void give_up(struct relaysim *sim, uint32_t dead)
-{
-    for (uint32_t i = 0; i < sim->topology.n; i++) {
-        struct relaysim_stream *s[2] = {&sim->stream[i][dead], &sim->stream[dead][i]};
-
-        for (uint32_t j = 0; j < 2; j++) {
-            if (s[j]->taken < s[j]->total && s[j]->done == 0)
-                done(sim, s[j]);
-        }
-    }
-}
-
-void relaysim_kill(struct relaysim *sim, uint32_t rank)
-{
-    struct relaysim_rank *r = &sim->rank[rank];
-
-    if (!r->alive)
-        return;
-    give_up(sim, rank);
-    relaysim_add(&sim->sum, &r->relay.stats);
-    nx_relay_fini(&r->relay);
-    nx_routes_fini(&r->routes);
-    r->alive = false;
-    for (uint32_t i = 0; i < sim->topology.n; i++) {
-        if (sim->wire[rank][i].there)
-            relaysim_post(sim, sim->now + NX_MS + (nx_time)below(sim, (uint32_t)(50 * NX_MS)), RELAYSIM_NOTICE, i,
-                          rank);
-    }
-    spread_news(sim, rank);
-}
+/* ---- running ---- */
 
 /* Of what they have seen, changed anywhere, as if it came from one of theirs. */
 static void spite(struct relaysim *sim)
 {
-    uint32_t i = below(sim, sim->n_caught < RELAYSIM_CAUGHT ? sim->n_caught + 1 : RELAYSIM_CAUGHT), to;
+    uint32_t i = relaysim_below(sim, sim->n_caught < RELAYSIM_CAUGHT ? sim->n_caught + 1 : RELAYSIM_CAUGHT), to;
     uint8_t *bytes = sim->caught[i].bytes;
     size_t n = sim->caught[i].n;
 
     if (n == 0 || !sim->rank[sim->caught[i].from].alive)
         return;
-    switch (below(sim, 6)) {
+    switch (relaysim_below(sim, 6)) {
     case 0:
-        bytes[4] = (uint8_t)below(sim, sim->topology.n); /* another source */
+        bytes[4] = (uint8_t)relaysim_below(sim, sim->topology.n); /* another source */
         break;
     case 1:
-        bytes[8] = (uint8_t)below(sim, sim->topology.n + 1); /* another destination */
+        bytes[8] = (uint8_t)relaysim_below(sim, sim->topology.n + 1); /* another destination */
         break;
     case 2:
         bytes[20]++; /* another number */
@@ -390,17 +276,16 @@ static void spite(struct relaysim *sim)
         bytes[2] = bytes[3] = 0xff; /* hops without end */
         break;
     case 4:
-        bytes[below(sim, (uint32_t)n)] ^= (uint8_t)(1 + below(sim, 255));
+        bytes[relaysim_below(sim, (uint32_t)n)] ^= (uint8_t)(1 + relaysim_below(sim, 255));
         break;
     default: /* replayed as it was */
         break;
     }
     to = nx_topology_neighbour(&sim->topology, sim->caught[i].from,
-                               below(sim, nx_topology_degree(&sim->topology, sim->caught[i].from)));
-    put_on_wire(sim, sim->caught[i].from, to, bytes, below(sim, 10) == 0 ? below(sim, (uint32_t)n) : n);
+                               relaysim_below(sim, nx_topology_degree(&sim->topology, sim->caught[i].from)));
+    put_on_wire(sim, sim->caught[i].from, to, bytes,
+                relaysim_below(sim, 10) == 0 ? relaysim_below(sim, (uint32_t)n) : n);
 }
-
-/* ---- running ---- */
 
 static void watch(struct relaysim *sim, uint32_t rank)
 {
@@ -414,7 +299,7 @@ static void watch(struct relaysim *sim, uint32_t rank)
     due = nx_relay_due(&r->relay);
     sim->fullest = held > sim->fullest ? held : sim->fullest;
     if (held > nx_relay_bound(&sim->config, nx_topology_degree(&sim->topology, rank)))
-        fault(sim, "more memory than the bound", rank, 0, held);
+        relaysim_fault(sim, "more memory than the bound", rank, 0, held);
     if (due < r->tick_at) {
         r->tick_at = due > sim->now ? due : sim->now;
         relaysim_post(sim, r->tick_at, RELAYSIM_TICK, rank, 0);
@@ -424,10 +309,10 @@ static void watch(struct relaysim *sim, uint32_t rank)
 static void handle(struct relaysim *sim, struct relaysim_event *e)
 {
     struct relaysim_rank *r = &sim->rank[e->kind == RELAYSIM_PACKET ? e->b : e->a];
-    bool short_now = sim->options.short_memory && below(sim, 50) == 0;
+    bool short_now = sim->options.short_memory && relaysim_below(sim, 50) == 0;
 
     if (short_now)
-        nx_mem_fail_at(1 + below(sim, 3));
+        nx_mem_fail_at(1 + relaysim_below(sim, 3));
     if (e->kind == RELAYSIM_PACKET) {
         arrive(sim, e);
     } else if (e->kind == RELAYSIM_BREAK) {
@@ -446,7 +331,7 @@ static void handle(struct relaysim *sim, struct relaysim_event *e)
     } else if (r->alive && e->kind == RELAYSIM_NOTICE) {
         nx_relay_connected(&r->relay, e->b, !sim->wire[e->a][e->b].broken && sim->rank[e->b].alive);
     } else if (r->alive && e->kind == RELAYSIM_NEWS) {
-        hear_news(sim, r, e->b);
+        relaysim_hear(sim, r, e->b);
     } else if (r->alive && e->kind == RELAYSIM_SEND) {
         say_some(sim, e->a);
     } else if (r->alive && e->kind == RELAYSIM_TAKE) {
@@ -494,7 +379,7 @@ void relaysim_run(struct relaysim *sim, nx_time until)
     for (uint32_t a = 0; a < sim->topology.n; a++) {
         for (uint32_t b = 0; b < sim->topology.n; b++) {
             if (sim->stream[a][b].taken < sim->stream[a][b].total && sim->rank[a].alive && has_path(sim, a, b))
-                fault(sim, "not all has arrived", a, b, sim->stream[a][b].taken);
+                relaysim_fault(sim, "not all has arrived", a, b, sim->stream[a][b].taken);
         }
     }
 }

@@ -111,8 +111,18 @@ struct nx_relay_stats relaysim_stats(const struct relaysim *sim);
 void relaysim_fini(struct relaysim *sim);
 
 /* Of the world's own files. */
+static inline uint32_t relaysim_below(struct relaysim *sim, uint32_t n)
+{
+    return (uint32_t)rng_below(&sim->rng, n);
+}
+
 extern const struct nx_relay_ops relaysim_ops;
 void relaysim_post(struct relaysim *sim, nx_time at, enum relaysim_kind kind, uint32_t a, uint32_t b);
+void relaysim_fault(struct relaysim *sim, const char *what, uint32_t a, uint32_t b, uint64_t x);
+/* It is no longer waited for. */
+void relaysim_done(struct relaysim *sim, struct relaysim_stream *s);
+/* All that is true now of `about` reaches `r`. */
+void relaysim_hear(struct relaysim *sim, struct relaysim_rank *r, uint32_t about);
 void relaysim_add(struct nx_relay_stats *sum, const struct nx_relay_stats *s);
 uint64_t relaysim_stir(uint64_t h, const uint8_t *p, size_t n);
 

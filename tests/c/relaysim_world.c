@@ -82,11 +82,6 @@ struct nx_relay_stats relaysim_stats(const struct relaysim *sim)
 
 /* ---- from the beginning to the end ---- */
 
-static uint32_t below(struct relaysim *sim, uint32_t n)
-{
-    return (uint32_t)rng_below(&sim->rng, n);
-}
-
 static void begin_rank(struct relaysim *sim, uint32_t rank)
 {
     static const struct nx_outage nothing;
@@ -99,7 +94,7 @@ static void begin_rank(struct relaysim *sim, uint32_t rank)
         abort();
     for (uint32_t i = 0; i < nx_topology_degree(&sim->topology, rank); i++)
         sim->wire[rank][nx_topology_neighbour(&sim->topology, rank, i)] =
-            (struct relaysim_wire){.there = true, .delay = NX_MS + (nx_time)below(sim, (uint32_t)(5 * NX_MS))};
+            (struct relaysim_wire){.there = true, .delay = NX_MS + (nx_time)relaysim_below(sim, (uint32_t)(5 * NX_MS))};
 }
 
 void relaysim_init(struct relaysim *sim, uint64_t seed, enum nx_topology_kind kind, uint32_t k, uint32_t n,
@@ -127,12 +122,12 @@ void relaysim_say(struct relaysim *sim, uint32_t from, uint32_t to, uint32_t mes
         return;
     sim->open += s->total == 0;
     s->total += messages;
-    relaysim_post(sim, sim->now + 1 + (nx_time)below(sim, (uint32_t)(20 * NX_MS)), RELAYSIM_SEND, from, 0);
+    relaysim_post(sim, sim->now + 1 + (nx_time)relaysim_below(sim, (uint32_t)(20 * NX_MS)), RELAYSIM_SEND, from, 0);
 }
 
 static nx_time some_time(struct relaysim *sim)
 {
-    return (nx_time)below(sim, (uint32_t)(1500 * NX_MS));
+    return (nx_time)relaysim_below(sim, (uint32_t)(1500 * NX_MS));
 }
 
 static nx_time plan_faults(struct relaysim *sim, uint32_t deaths, uint32_t breaks)
@@ -142,7 +137,7 @@ static nx_time plan_faults(struct relaysim *sim, uint32_t deaths, uint32_t break
 
     for (uint32_t i = 0; i < deaths; i++) {
         nx_time at = some_time(sim);
-        uint32_t who = below(sim, n);
+        uint32_t who = relaysim_below(sim, n);
 
         relaysim_post(sim, at, RELAYSIM_KILL, who, 1); /* sick, from now on */
         relaysim_post(sim, at + 100 * NX_MS, RELAYSIM_KILL, who, 0);
@@ -150,11 +145,12 @@ static nx_time plan_faults(struct relaysim *sim, uint32_t deaths, uint32_t break
     }
     for (uint32_t i = 0; i < breaks; i++) {
         nx_time at = some_time(sim), heals = at + 200 * NX_MS + some_time(sim);
-        uint32_t a = below(sim, n),
-                 b = nx_topology_neighbour(&sim->topology, a, below(sim, nx_topology_degree(&sim->topology, a)));
+        uint32_t a = relaysim_below(sim, n),
+                 b = nx_topology_neighbour(&sim->topology, a,
+                                           relaysim_below(sim, nx_topology_degree(&sim->topology, a)));
 
         relaysim_post(sim, at, RELAYSIM_BREAK, a, b);
-        if (below(sim, 4) != 0)
+        if (relaysim_below(sim, 4) != 0)
             relaysim_post(sim, heals, RELAYSIM_HEAL, a, b);
         last = heals > last ? heals : last;
     }
@@ -174,16 +170,16 @@ void relaysim_scenario(struct relaysim *sim, uint64_t seed, const struct relaysi
 
     relaysim_init(sim, seed, kind, k, n, options);
     for (uint32_t i = 0; options->slow && i < 1 + n / 8; i++) {
-        uint32_t slow = below(sim, n);
+        uint32_t slow = relaysim_below(sim, n);
 
         sim->rank[slow].take_every = 20 * NX_MS;
-        for (uint32_t r = 0; r < n && below(sim, 2) == 0; r++)
+        for (uint32_t r = 0; r < n && relaysim_below(sim, 2) == 0; r++)
             sim->wire[r][slow].delay = 60 * NX_MS; /* with room for 4 packets */
     }
-    streams = 1 + below(sim, 3 * n);
+    streams = 1 + relaysim_below(sim, 3 * n);
     for (uint32_t i = 0; i < streams; i++)
-        relaysim_say(sim, below(sim, n), below(sim, n), 1 + below(sim, 150));
-    last = plan_faults(sim, below(sim, options->deaths + 1), below(sim, options->breaks + 1));
+        relaysim_say(sim, relaysim_below(sim, n), relaysim_below(sim, n), 1 + relaysim_below(sim, 150));
+    last = plan_faults(sim, relaysim_below(sim, options->deaths + 1), relaysim_below(sim, options->breaks + 1));
     relaysim_run(sim, last + 120 * NX_S);
 }
 
