@@ -154,7 +154,8 @@ void nx_relay_gone(struct nx_relay *r, uint32_t rank);
 nx_time nx_relay_due(const struct nx_relay *r);
 void nx_relay_tick(struct nx_relay *r, nx_time now);
 
-/* Bytes of packets and messages that a machine with so many neighbours holds at most, whatever others do. */
+/* Bytes of packets and bodies that a machine with so many neighbours holds at most, whatever others do;
+ * docs/TOPOLOGY.md says what each of them takes beside. */
 size_t nx_relay_bound(const struct nx_relay_config *config, uint32_t neighbours);
 
 #endif
