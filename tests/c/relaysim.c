@@ -131,7 +131,7 @@ static bool sicken(struct relaysim *sim, uint8_t *bytes, size_t n)
 {
     if (relaysim_below(sim, 2) == 0)
         return false;
-    if (relaysim_below(sim, 4) == 0)
+    if (n > 0 && relaysim_below(sim, 4) == 0)
         bytes[relaysim_below(sim, (uint32_t)n)] ^= (uint8_t)(1 << relaysim_below(sim, 8));
     return true;
 }
