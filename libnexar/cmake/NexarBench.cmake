@@ -1,5 +1,6 @@
 # bench/: nexar-bench, over the public functions alone; nexar-yardstick, the same work on bare MsQuic; and the speed of
-# the reduction kernels, of the flight recorder, of pinning memory, and of the membership.  None of them is installed.
+# the reduction kernels, of the flight recorder, of pinning memory, of the membership, and of the topologies.  None of
+# them is installed.
 
 set(bench "${PROJECT_SOURCE_DIR}/bench/c")
 
@@ -29,6 +30,12 @@ add_executable(bench-members "${bench}/bench_members.c" $<TARGET_OBJECTS:nexar_o
 target_link_libraries(bench-members PRIVATE nexar_flags nexar_msquic)
 target_include_directories(bench-members PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include" "${src}")
 set_target_properties(bench-members PROPERTIES LINKER_LANGUAGE C)
+
+# Of the topologies: the graphs themselves.
+add_executable(bench-topology "${bench}/bench_topology.c" $<TARGET_OBJECTS:nexar_objects>)
+target_link_libraries(bench-topology PRIVATE nexar_flags nexar_msquic)
+target_include_directories(bench-topology PRIVATE "${PROJECT_SOURCE_DIR}/libnexar/include" "${src}")
+set_target_properties(bench-topology PROPERTIES LINKER_LANGUAGE C)
 
 # The same work by us and by others: a face is one file.  Those of other libraries are built where these are installed.
 file(GLOB face_sources CONFIGURE_DEPENDS "${bench}/faces/*.c")
@@ -63,7 +70,8 @@ foreach(mpi IN ITEMS openmpi mpich)
     endif()
 endforeach()
 
-foreach(program IN ITEMS nexar-bench nexar-yardstick bench-record bench-pin bench-members face-nexar face-ssl)
+foreach(program IN ITEMS nexar-bench nexar-yardstick bench-record bench-pin bench-members bench-topology face-nexar
+        face-ssl)
     target_include_directories(${program} PRIVATE "${bench}")
     target_compile_definitions(${program} PRIVATE _GNU_SOURCE)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")

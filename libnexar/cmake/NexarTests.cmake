@@ -102,7 +102,8 @@ add_test(NAME membership_twin
     COMMAND Python3::Interpreter "${tests}/membership/twin.py" "$<TARGET_FILE:membership_play>")
 set_tests_properties(membership_twin PROPERTIES LABELS simnet TIMEOUT 900
     ENVIRONMENT "${test_environment};PYTHONDONTWRITEBYTECODE=1")
-set_tests_properties(test_simnet_members PROPERTIES TIMEOUT 900) # five times as many seeds in the long form
+# Many times as many seeds in the long form.
+set_tests_properties(test_simnet_members test_simnet_relay PROPERTIES TIMEOUT 900)
 
 # The kernels for ARM, on any machine.
 add_test(NAME neon COMMAND Python3::Interpreter "${tests}/aarch64/check_neon.py")
