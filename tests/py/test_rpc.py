@@ -411,3 +411,61 @@ def test_p_a_callee_that_dies(ranks: Ranks) -> None:
     assert "hang" in text
     assert who[0].do("comm.call(2, 'echo', b'fine')") == b"fine"
     who[0].do("del op")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_function_closes_its_own_communicator(last: bool) -> None:
+    """It does not wait for itself; its caller is told."""
+    closed = threading.Event()
+
+    def body(comm: nx.Comm) -> None:
+        child = comm.dup()
+
+        def close(_: bytes) -> bytes:
+            child.close()
+            closed.set()
+            return b"nobody gets this"
+
+        child.register("close", close)
+        child.barrier()
+        if comm.rank == 1 and last:
+            comm.close()
+        if comm.rank == 0:
+            with pytest.raises((nx.RemoteError, nx.PeerLost)):
+                child.call(1, "close", timeout=60)
+            child.close()
+        assert closed.wait(60)
+        if not last:
+            comm.barrier()
+
+    with nx.local_cluster(2) as comms:
+        comms.run(body)
+
+
+def test_closing_does_not_wait_for_a_function_that_hangs() -> None:
+    hold = threading.Event()
+    began = threading.Event()
+
+    def hang(_: bytes) -> bytes:
+        began.set()
+        hold.wait(60)
+        return b"late"
+
+    def body(comm: nx.Comm) -> None:
+        child = comm.dup()
+        child.register("hang", hang)
+        child.barrier()
+        if comm.rank == 0:
+            op = child.nb.call(1, "hang", timeout=60)
+            with pytest.raises(nx.RemoteError, match="the communicator is closed on that rank"):
+                op.wait()
+        else:
+            assert began.wait(60)
+            child.close()
+        comm.barrier()
+        child.close()
+
+    with nx.local_cluster(2) as comms:
+        comms.run(body)
+        assert not hold.is_set()
+        hold.set()

@@ -24,7 +24,12 @@ typedef struct nexar_request nexar_request;
 typedef struct nexar_desk nexar_desk;
 
 /** Handles a call, on a thread of the library on which it may block.  `payload` is the function's to change until it
- *  answers by nexar_request_answer or nexar_request_fail, now or later, on any thread; each call exactly once. */
+ *  answers by nexar_request_answer or nexar_request_fail, now or later, on any thread; each call exactly once.
+ *
+ *  nexar_comm_close tells the callers of functions that run (NEXAR_EREMOTE), and waits for those at most the
+ *  configuration's linger.  Who runs longer is left behind: its request, and the communicator for calls that then
+ *  fail with NEXAR_ECLOSED, stay until it returns.  What `arg` points to is the program's.  A function may close its
+ *  own communicator: that waits for the other functions, not for itself; what it wants to answer it answers before. */
 typedef void (*nexar_function)(nexar_request *request, void *payload, size_t nbytes, void *arg);
 
 /** Who calls, and what. */

@@ -123,7 +123,7 @@ void nx_comms_close(nexar_comm *comm)
 
     if (nx_engine_may_block() != NEXAR_OK)
         return; /* in a forked child, or in a callback: what is open stays open until the process ends */
-    nx_rpc_comm_close(comm);
+    nx_rpc_comm_close(comm, nx_after(nx_now(), comms->linger));
     nx_lock(&comms->lock);
     last = comms->open == 1;
     nx_unlock(&comms->lock);

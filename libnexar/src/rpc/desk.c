@@ -1,9 +1,10 @@
 /* rpc/desk.c - the functions of a communicator: registered, found, handled by threads of the library or given to those
  * of the program.
  *
- * Owner: the lock of struct nx_rpc.  How threads wait for calls is queue.c's. */
+ * Owner: the lock of struct nx_rpc.  How threads wait for calls is queue.c's, those of the library are crew.c's. */
 #include "rpc/desk.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "wire/schema.h"
 
@@ -27,6 +28,7 @@ void nx_desk_drop(struct nexar_desk *desk)
     while ((pos = nx_list_pop(&desk->functions)) != NULL)
         nx_free(nx_container_of(pos, struct nx_desk_function, link));
     nx_rpc_drop(desk->rpc);
+    nx_comm_drop(desk->kept);
     nx_free(desk->threads);
     nx_free(desk);
 }
@@ -95,41 +97,7 @@ enum nx_rpc_code nx_desk_put(struct nx_rpc *rpc, struct nexar_request *request)
     return NX_RPC_FINE;
 }
 
-static void *run(void *arg)
-{
-    struct nexar_desk *desk = arg;
-    struct nexar_request *request;
-    nexar_status st;
-
-    do {
-        st = nx_desk_take(desk, &desk->queue[NX_DESK_OURS], NX_NEVER, &request);
-        if (st == NEXAR_OK) {
-            nx_time begun = nx_now();
-
-            request->fn(request, request->bytes, (size_t)request->len, request->arg);
-            nx_desk_handled(desk, &desk->queue[NX_DESK_OURS], nx_now() - begun);
-        }
-    } while (st != NEXAR_ECLOSED);
-    return NULL;
-}
-
 /* ---- registering ---- */
-
-static nexar_status start_threads(struct nexar_desk *desk)
-{
-    uint32_t want = desk->rpc->threads;
-    nexar_status st = NEXAR_OK;
-
-    if (desk->threads == NULL)
-        desk->threads = nx_calloc(want, sizeof(*desk->threads));
-    if (desk->threads == NULL)
-        return nx_fail(NEXAR_ENOMEM, "register: no memory for %u threads", want);
-    while (desk->thread_count < want && st == NEXAR_OK) {
-        st = nx_thread_start(&desk->threads[desk->thread_count], run, desk, "nexar rpc");
-        desk->thread_count += st == NEXAR_OK;
-    }
-    return desk->thread_count != 0 ? NEXAR_OK : st;
-}
 
 static nexar_status add(struct nexar_desk *desk, const char *name, uint32_t number, nexar_function fn, void *arg,
                         uint64_t cookie)
@@ -152,7 +120,7 @@ static nexar_status add(struct nexar_desk *desk, const char *name, uint32_t numb
     if (desk->comm == NULL)
         st = nx_fail(NEXAR_ECLOSED, "register: the communicator is closed");
     if (st == NEXAR_OK && fn != NULL)
-        st = start_threads(desk);
+        st = nx_crew_start(desk);
     if (st == NEXAR_OK) {
         old = find_function(desk, made->name, name_len, number);
         if (old != NULL) {
@@ -303,9 +271,11 @@ nexar_status nx_rpc_comm_open(nexar_comm *comm)
     return NEXAR_OK;
 }
 
-static void end(struct nexar_desk *desk)
+/* `comm` NULL: it is gone. */
+static void end(struct nexar_desk *desk, nexar_comm *comm, nx_time deadline)
 {
     struct nx_rpc *rpc = desk->rpc;
+    uint32_t left;
 
     nx_lock(&rpc->lock);
     nx_list_remove(&desk->link);
@@ -314,8 +284,18 @@ static void end(struct nexar_desk *desk)
         nx_desk_wake_all(&desk->queue[i]);
     nx_unlock(&rpc->lock);
     nx_requests_end(rpc, desk->id);
-    for (uint32_t i = 0; i < desk->thread_count; i++)
-        pthread_join(desk->threads[i], NULL);
+    if (comm != NULL && desk->thread_count != 0) { /* a function that is left behind may still ask it */
+        nx_comm_hold(comm);
+        desk->kept = comm;
+    }
+    left = nx_crew_end(desk, deadline);
+    if (left == 0 && desk->kept != NULL && !nx_crew_is_here(desk)) {
+        nx_comm_drop(desk->kept);
+        desk->kept = NULL;
+    }
+    if (left != 0)
+        nx_log(NEXAR_LOG_WARN, "communicator %#llx is closed while %u of its functions still run",
+               (unsigned long long)desk->id, left);
     if (desk->work)
         nx_engine_add_work(-1);
     nx_desk_drop(desk);
@@ -332,11 +312,11 @@ void nx_desks_end(struct nx_rpc *rpc)
             desk = nx_container_of(rpc->desks.next, struct nexar_desk, link);
         nx_unlock(&rpc->lock);
         if (desk != NULL)
-            end(desk);
+            end(desk, NULL, nx_now()); /* no function was ever registered: nobody had the communicator */
     } while (desk != NULL);
 }
 
-void nx_rpc_comm_close(nexar_comm *comm)
+void nx_rpc_comm_close(nexar_comm *comm, nx_time deadline)
 {
     struct nexar_desk *desk;
 
@@ -346,5 +326,5 @@ void nx_rpc_comm_close(nexar_comm *comm)
     desk = find_desk(comm->net->rpc, comm->id);
     nx_unlock(&comm->net->rpc->lock);
     if (desk != NULL)
-        end(desk);
+        end(desk, comm, deadline);
 }

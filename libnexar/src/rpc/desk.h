@@ -29,12 +29,26 @@ struct nexar_desk {
     uint64_t id;
     struct nx_list functions; /* struct nx_desk_function */
     struct nx_desk_queue queue[NX_DESK_QUEUES];
-    pthread_t *threads; /* owned; for functions in C */
-    uint32_t thread_count;
     bool work; /* the engine knows that calls may come */
+    /* for functions in C */
+    pthread_t *threads;            /* owned; each thread has a reference to the desk */
+    uint32_t thread_count;         /* started */
+    uint32_t threads_alive;        /* of these, not at their end */
+    _Atomic uint32_t threads_word; /* of who waits for their end */
+    nexar_comm *kept;              /* a reference, for functions that outlast the communicator; NULL before it closes */
 };
 
 void nx_desk_drop(struct nexar_desk *desk);
+
+/* ---- crew.c ---- */
+
+/* Lock.  Threads for functions in C, as many as are configured, or as the system has.  NEXAR_ENOMEM, NEXAR_ESYSTEM. */
+nexar_status nx_crew_start(struct nexar_desk *desk);
+/* The desk is closed: waits for them, but for the one that calls this.  Those that are still at work at the deadline
+ * are left to themselves; how many. */
+uint32_t nx_crew_end(struct nexar_desk *desk, nx_time deadline);
+/* This thread runs one of its functions. */
+bool nx_crew_is_here(const struct nexar_desk *desk);
 
 /* ---- queue.c ---- */
 

@@ -146,8 +146,43 @@ void nx_requests_peer_gone(struct nx_rpc *rpc, uint32_t peer)
     end_some(rpc, peer, 0, NEXAR_EPEER);
 }
 
+/* With the lock: one that a thread has, and that is still wanted. */
+static struct nexar_request *first_taken(struct nx_rpc *rpc, uint64_t comm)
+{
+    for (struct nx_hash_node *n = nx_hash_walk(&rpc->requests, NULL); n != NULL; n = nx_hash_walk(&rpc->requests, n)) {
+        struct nexar_request *request = nx_container_of(n, struct nexar_request, node);
+
+        if (request->comm == comm && request->state == NX_REQUEST_TAKEN && atomic_load(&request->unwanted) == 0)
+            return request;
+    }
+    return NULL;
+}
+
+/* Those that are at work have no answer any more, and it may be long until they return: their callers are told now. */
+static void end_taken(struct nx_rpc *rpc, uint64_t comm)
+{
+    struct nexar_request *request;
+    uint32_t peer = 0;
+    uint64_t id = 0;
+
+    do {
+        nx_lock(&rpc->lock);
+        request = first_taken(rpc, comm);
+        if (request != NULL) {
+            peer = request->peer;
+            id = request->id;
+            (void)unwant(request, NEXAR_ECLOSED);
+        }
+        nx_unlock(&rpc->lock);
+        if (request != NULL)
+            tell(rpc, peer, id, NX_RPC_CLOSED);
+    } while (request != NULL);
+}
+
 void nx_requests_end(struct nx_rpc *rpc, uint64_t comm)
 {
+    if (comm != 0)
+        end_taken(rpc, comm);
     end_some(rpc, NX_ANY_PEER, comm, NEXAR_ECLOSED);
 }
 

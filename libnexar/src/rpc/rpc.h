@@ -70,8 +70,8 @@ void nx_rpc_room(struct nx_rpc *rpc);
 void nx_rpc_peer_gone(struct nx_net *net, uint32_t peer, nexar_status why);
 /* A communicator is there from now on.  NEXAR_ENOMEM. */
 nexar_status nx_rpc_comm_open(nexar_comm *comm);
-/* It is about to close: waits for its functions in C that run, which have been told. */
-void nx_rpc_comm_close(nexar_comm *comm);
+/* It is about to close: waits for its functions in C that run, which have been told, until the deadline. */
+void nx_rpc_comm_close(nexar_comm *comm, nx_time deadline);
 
 /* ---- call.c ---- */
 
@@ -105,7 +105,7 @@ struct nexar_request {
 void nx_request_come(struct nx_rpc *rpc, uint32_t peer, const struct nx_rpc_tail *tail, uint8_t *bytes, uint64_t len);
 void nx_request_cancelled(struct nx_rpc *rpc, uint32_t peer, uint64_t id);
 void nx_requests_peer_gone(struct nx_rpc *rpc, uint32_t peer);
-/* All of them, or those of one communicator (not 0), are unwanted. */
+/* All of them, or those of one communicator (not 0), are unwanted; callers of the latter are told. */
 void nx_requests_end(struct nx_rpc *rpc, uint64_t comm);
 /* Answers with a code and frees it.  Engine, or a thread that has entered. */
 void nx_request_refuse(struct nexar_request *request, enum nx_rpc_code code);
