@@ -100,7 +100,7 @@ def test_grows_from_two_to_six_and_back(start: Start, tmp_path: Path, way: str) 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("way", ["auto", "tcp"])
+@pytest.mark.parametrize("way", ["auto", pytest.param("tcp", marks=pytest.mark.full)])
 def test_kills_while_others_join(start: Start, tmp_path: Path, way: str) -> None:
     """E2, E3, E5: whoever is lost, waiting, joining or a member, the others go on, and the next one joins."""
     seed = random.randrange(1 << 30)

@@ -54,7 +54,7 @@ WORK = """
 
 
 @pytest.mark.timeout(SECONDS + 280)
-@pytest.mark.parametrize("way", ["auto", "tcp", "quic"])
+@pytest.mark.parametrize("way", ["auto", *(pytest.param(way, marks=pytest.mark.full) for way in ("tcp", "quic"))])
 def test_no_false_alarm_while_every_core_has_much_to_do(job: Start, start: Start, way: str) -> None:
     """With the timers as they are by default; the whole time is spread over the ways."""
     busy = [start(sys.executable, "-c", "while True: pass") for _ in range(FOLD * (os.cpu_count() or 1))]
