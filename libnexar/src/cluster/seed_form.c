@@ -42,10 +42,10 @@ static void send_roster(struct nx_seed_machine *m)
 {
     struct nx_message out = {.kind = NX_KIND_ROSTER};
     size_t pairs_max = (size_t)m->size * NX_ADDRESSES_MAX, pairs = 0, lobbies = 0;
-    struct nx_pair *pair = nx_calloc(2 * pairs_max, sizeof(*pair)), *lobby = pair + pairs_max;
+    struct nx_pair *pair = nx_calloc(pairs_max, sizeof(*pair)), *lobby = nx_calloc(pairs_max, sizeof(*lobby));
     uint8_t *nodes = nx_calloc(m->size, NX_ID_SIZE), *groups = nx_calloc(m->size, NX_ID_SIZE);
 
-    if (pair == NULL || nodes == NULL || groups == NULL) {
+    if (pair == NULL || lobby == NULL || nodes == NULL || groups == NULL) {
         nx_seed_fail(m, NEXAR_ENOMEM, NX_ABORT_PEER, NEXAR_NO_RANK, "the seed has no memory for the list of ranks");
         goto out;
     }
@@ -67,6 +67,7 @@ static void send_roster(struct nx_seed_machine *m)
         m->ops->send(m->arg, m->by_rank[rank], &out);
 out:
     nx_free(pair);
+    nx_free(lobby);
     nx_free(nodes);
     nx_free(groups);
 }
