@@ -75,12 +75,14 @@ def recover(comm: nx.Comm, turn: int) -> tuple[nx.Comm, int]:
 def main(folder: Path, me: int) -> None:
     comm = nx.init(elastic=True)
     print(f"in: {comm.rank} of {comm.size}", flush=True)
-    turn, members = 0, []
+    turn, members, fresh = 0, [], True
     try:
-        turn = comm.hand_over({"turn": turn})["turn"]
-        new(comm)
         while True:
             try:
+                if fresh:  # somebody has come or gone; who is lost meanwhile is no reason to end either
+                    turn = comm.hand_over({"turn": turn})["turn"]
+                    new(comm)
+                    fresh = False
                 now = one_round(comm, me, turn)
                 turn += 1
                 stop = comm.all_reduce(np.array([(folder / "stop").exists()], np.uint8), "max")[0]
@@ -94,14 +96,13 @@ def main(folder: Path, me: int) -> None:
                     print("left", flush=True)
                     return
                 changed = comm.elastic_checkpoint()
-                if changed is not comm:
-                    comm = changed
-                    turn = comm.hand_over({"turn": turn})["turn"]
-                    new(comm)
+                fresh = changed is not comm
+                comm = changed
             except nx.QuorumLost:
                 raise
             except nx.PeerLost:
                 comm, turn = recover(comm, turn)
+                fresh = False
     finally:
         comm.close()
     print("done:", comm.size, flush=True)

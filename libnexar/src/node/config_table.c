@@ -73,7 +73,7 @@ const struct nx_setting nx_settings[] = {
      .range = "1..4294967295", .help = "calls that wait for a thread before their senders are held back"},
     {FIELD(elastic), .variable = "NEXAR_ELASTIC", .kind = NX_SETTING_NUMBER, .unit = "flag", .fallback = "",
      .range = "0..1",
-     .help = "1: ranks may join and leave after the job has formed; the same on all ranks and the seed"},
+     .help = "whether ranks may join and leave after the job has formed (1); the same on all ranks and the seed"},
     {FIELD(min_world), .variable = "NEXAR_MIN_WORLD", .kind = NX_SETTING_NUMBER, .unit = "ranks", .fallback = "",
      .range = "1..4096", .help = "with fewer ranks an elastic checkpoint waits for others to join; rank 0's counts"},
     {FIELD(max_world), .variable = "NEXAR_MAX_WORLD", .kind = NX_SETTING_NUMBER, .unit = "ranks", .fallback = "",
